@@ -1,0 +1,143 @@
+//! Every bound in one place, with the relations between them.
+//!
+//! Constants are part of the formats or of what callers may send; [`Limits`] are the ones that an
+//! operator or a test may set.
+
+use super::time::Span;
+
+/// Bytes of an identifier that a caller chooses.
+pub const ID_BYTES_MAX: usize = 256;
+/// Bytes of one line of customers or events.
+pub const LINE_BYTES_MAX: usize = 48 * 1024;
+/// Bytes of one customer's attributes, as JSON.
+pub const ATTRIBUTES_BYTES_MAX: usize = 32 * 1024;
+/// Push subscriptions of one customer.
+pub const SUBSCRIPTIONS_MAX: usize = 16;
+/// Bytes of one push subscription, endpoint and keys.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 1024;
+/// Nesting of JSON that callers send.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// Bytes of a definitions document.
+pub const DEFINITIONS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one flow, as JSON.
+pub const FLOW_BYTES_MAX: usize = 1024 * 1024;
+/// Steps of one flow.
+pub const STEPS_MAX: usize = 1_000;
+/// Flows of one directory.
+pub const FLOWS_MAX: usize = 10_000;
+/// Members of one segment's list.
+pub const MEMBERS_MAX: usize = 1_000_000;
+/// Flows of one campaign.
+pub const CAMPAIGN_FLOWS_MAX: usize = 1_000;
+/// Bytes of one condition or expression.
+pub const CONDITION_BYTES_MAX: usize = 2 * 1024;
+/// Nodes of a parsed condition.
+pub const CONDITION_NODES_MAX: usize = 200;
+/// Nesting of a parsed condition.
+pub const CONDITION_DEPTH_MAX: usize = 32;
+/// Elements of a list or map written in a condition.
+pub const CONDITION_LIST_MAX: usize = 64;
+/// Bytes of one template.
+pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
+/// Instructions one rendering may take.
+pub const TEMPLATE_FUEL: u64 = 50_000;
+/// Bytes one template may render to.
+pub const RENDERED_BYTES_MAX: usize = 1024 * 1024;
+/// Findings that one validation reports; the rest are counted.
+pub const FINDINGS_MAX: usize = 1_000;
+/// Bytes of an entry key.
+pub const ENTRY_KEY_BYTES_MAX: usize = 256;
+/// Entry keys remembered per customer and flow.
+pub const ENTRY_KEYS_MAX: usize = 1_000;
+/// Event names remembered per customer.
+pub const ACTIVITY_NAMES_MAX: usize = 64;
+/// Times remembered per customer and event name.
+pub const ACTIVITY_TIMES_MAX: usize = 64;
+/// Bytes of the error text kept of a failed attempt.
+pub const ERROR_BYTES_MAX: usize = 512;
+
+/// Attempts of one delivery before it goes to the dead-letter list.
+pub const ATTEMPTS_MAX: u32 = 8;
+/// The first back-off; each further one doubles it.
+pub const BACKOFF_FIRST: Span = Span::seconds(30);
+/// The longest back-off.
+pub const BACKOFF_MAX: Span = Span::hours(6);
+/// Steps one enrollment may take before it exits `step_budget`.
+pub const STEP_BUDGET: u32 = 1_000;
+/// Events older than this count as activity and enrol nobody.
+pub const EVENT_AGE_MAX: Span = Span::hours(72);
+/// How far ahead of the engine's clock an event may be.
+pub const EVENT_AHEAD_MAX: Span = Span::hours(24);
+/// How long an event id is remembered, in engine time.
+pub const DEDUP_WINDOW: Span = Span::hours(72);
+
+/// Bytes of one record's body; longer documents travel in parts.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one part of a document.
+pub const DOCUMENT_PART_BYTES: usize = 48 * 1024;
+/// Bytes of one chunk: header and records.
+pub const CHUNK_BYTES_MAX: usize = 96 * 1024;
+/// Bytes of one stored value of any kind.
+pub const VALUE_BYTES_MAX: usize = 96 * 1024;
+/// Bytes at which a page splits, unless it holds one row only.
+pub const PAGE_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of one row with its key.
+pub const ROW_BYTES_MAX: usize = 72 * 1024;
+/// Timers of one piece of a timer run.
+pub const RUN_TIMERS_MAX: usize = 2_000;
+/// sled's segment size, chosen so that no leaf of sixteen values ever leaves the segments.
+pub const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+/// Values in one leaf of sled's tree, at most.
+pub const LEAF_VALUES_MAX: usize = 16;
+/// Payload between two fdatasyncs, at most.
+pub const SYNC_BYTES_MAX: usize = 1024 * 1024;
+/// Pages that a checkpoint writes between two commits, in bytes.
+pub const CHECKPOINT_SLICE_BYTES: usize = 256 * 1024;
+
+// A leaf over a quarter of a segment would go to a file that sled never syncs.
+const _: () = assert!(LEAF_VALUES_MAX * VALUE_BYTES_MAX < SEGMENT_BYTES / 4);
+const _: () = assert!(CHUNK_BYTES_MAX <= VALUE_BYTES_MAX);
+const _: () = assert!(RECORD_BYTES_MAX + 1024 <= CHUNK_BYTES_MAX);
+const _: () = assert!(DOCUMENT_PART_BYTES + 1024 <= RECORD_BYTES_MAX);
+const _: () = assert!(LINE_BYTES_MAX + 1024 <= RECORD_BYTES_MAX);
+const _: () = assert!(ROW_BYTES_MAX + PAGE_BYTES_MAX <= VALUE_BYTES_MAX);
+const _: () = assert!(
+    ATTRIBUTES_BYTES_MAX + SUBSCRIPTIONS_MAX * SUBSCRIPTION_BYTES_MAX + 4096 <= ROW_BYTES_MAX
+);
+const _: () = assert!(RUN_TIMERS_MAX * 40 + 1024 <= VALUE_BYTES_MAX);
+const _: () = assert!(CHECKPOINT_SLICE_BYTES + 4 * CHUNK_BYTES_MAX <= SYNC_BYTES_MAX);
+
+/// The bounds that may be set when a directory is opened. The defaults suit a machine with two
+/// cores; tests force the rare paths by making them small.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of cached pages: clean, dirty and being written together.
+    pub cache_bytes: usize,
+    /// Pages in the cache, at most; the tighter of the two bounds holds.
+    pub cache_pages: usize,
+    /// Records between two checkpoints, at most.
+    pub checkpoint_records: u64,
+    /// Bytes at which a chunk is closed.
+    pub chunk_bytes: usize,
+    /// How far ahead of now timers are kept in memory.
+    pub timer_span: Span,
+    /// Inputs waiting in the inbox; one more is answered `Busy`.
+    pub inbox_inputs: usize,
+    /// Deliveries handed to the workers and not yet reported.
+    pub deliveries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 256 * 1024 * 1024,
+            cache_pages: usize::MAX,
+            checkpoint_records: 1_000_000,
+            chunk_bytes: 64 * 1024,
+            timer_span: Span::hours(1),
+            inbox_inputs: 8_192,
+            deliveries: 256,
+        }
+    }
+}

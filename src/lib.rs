@@ -1,0 +1,2 @@
+//! Onward: a durable customer-flow engine.
+pub mod base;
