@@ -9,6 +9,10 @@ use super::time::Span;
 pub const ID_BYTES_MAX: usize = 256;
 /// Bytes of one line of customers or events.
 pub const LINE_BYTES_MAX: usize = 48 * 1024;
+/// Bytes of the names of events, flows, segments and campaigns, of time zones and of locales.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Bytes of an e-mail address.
+pub const EMAIL_BYTES_MAX: usize = 254;
 /// Bytes of one customer's attributes, as JSON.
 pub const ATTRIBUTES_BYTES_MAX: usize = 32 * 1024;
 /// Push subscriptions of one customer.

@@ -1,0 +1,260 @@
+//! JSON that callers send and we only carry: checked once, kept as compact text.
+
+use std::{collections::BTreeSet, fmt};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::base::limits::JSON_DEPTH_MAX;
+
+/// What a duplicate key is reported as, so that a reader can tell it from other mistakes.
+pub(super) const DUPLICATE: &str = "duplicate_field: ";
+
+/// Why a text is not JSON as we take it.
+#[derive(Debug, thiserror::Error)]
+pub enum BadJson {
+    /// Not JSON, or a key twice in one object.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// Nested deeper than [`JSON_DEPTH_MAX`].
+    #[error("JSON nests at most {JSON_DEPTH_MAX} levels")]
+    TooDeep,
+}
+
+/// A JSON value as compact text, without duplicate keys and nested [`JSON_DEPTH_MAX`] at most.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JsonText(String);
+
+impl JsonText {
+    /// Checks `text` and takes the white space out.
+    pub fn parse(text: &str) -> Result<Self, BadJson> {
+        if too_deep_at(text.as_bytes()).is_some() {
+            return Err(BadJson::TooDeep);
+        }
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let value = Self::deserialize(&mut reader)?;
+        reader.end()?;
+        Ok(value)
+    }
+
+    /// The text of `value`.
+    pub fn new(value: &serde_json::Value) -> Self {
+        Self(value.to_string())
+    }
+
+    /// The empty object.
+    pub fn empty_object() -> Self {
+        Self("{}".to_owned())
+    }
+
+    /// The compact text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value.
+    pub fn value(&self) -> serde_json::Value {
+        serde_json::from_str(&self.0).expect("a JsonText is checked when it is made")
+    }
+}
+
+impl fmt::Display for JsonText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for JsonText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return self.0.serialize(serializer);
+        }
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut text = String::new();
+        if deserializer.is_human_readable() {
+            Compact(&mut text).deserialize(deserializer)?;
+            return Ok(Self(text));
+        }
+        text = String::deserialize(deserializer)?;
+        if too_deep_at(text.as_bytes()).is_some() {
+            return Err(D::Error::custom(BadJson::TooDeep));
+        }
+        serde_json::from_str::<IgnoredAny>(&text).map_err(D::Error::custom)?;
+        Ok(Self(text))
+    }
+}
+
+/// The offset of the first bracket that nests deeper than [`JSON_DEPTH_MAX`]. Needs no valid JSON,
+/// so that it can go before every reader that recurses.
+pub(super) fn too_deep_at(bytes: &[u8]) -> Option<usize> {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for (offset, byte) in bytes.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > JSON_DEPTH_MAX {
+            return Some(offset);
+        }
+    }
+    None
+}
+
+/// Writes the value it reads as compact text.
+struct Compact<'a>(&'a mut String);
+
+impl Compact<'_> {
+    fn put<T: Serialize + ?Sized, E: serde::de::Error>(self, value: &T) -> Result<(), E> {
+        self.0.push_str(&serde_json::to_string(value).map_err(E::custom)?);
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Compact<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Compact<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.put(&())
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
+        self.put(&value)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
+        self.put(&value)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
+        self.put(&value)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
+        self.put(&value)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
+        self.put(value)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        self.0.push('[');
+        let first = self.0.len();
+        loop {
+            let before = self.0.len();
+            if before > first {
+                self.0.push(',');
+            }
+            if items.next_element_seed(Compact(self.0))?.is_none() {
+                self.0.truncate(before);
+                self.0.push(']');
+                return Ok(());
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let mut keys = BTreeSet::new();
+        self.0.push('{');
+        while let Some(key) = entries.next_key::<String>()? {
+            if !keys.is_empty() {
+                self.0.push(',');
+            }
+            Compact(self.0).put(&key)?;
+            self.0.push(':');
+            entries.next_value_seed(Compact(self.0))?;
+            if let Some(twice) = keys.replace(key) {
+                return Err(A::Error::custom(format_args!("{DUPLICATE}`{twice}` is there twice")));
+            }
+        }
+        self.0.push('}');
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::codec::{decode, encode};
+    use proptest::prelude::*;
+
+    pub(crate) fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<u64>().prop_map(Into::into),
+            (-1e12..1e12_f64).prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    #[test]
+    fn keys_are_unique_and_nesting_is_bounded() {
+        assert_eq!(
+            JsonText::parse(" { \"a\" : [ 1 , { } ] } ").unwrap().as_str(),
+            r#"{"a":[1,{}]}"#
+        );
+        let twice = JsonText::parse(r#"[{"a":1,"a":2}]"#).unwrap_err().to_string();
+        assert!(twice.starts_with("duplicate_field: `a` is there twice"), "{twice}");
+        for (depth, fits) in [(JSON_DEPTH_MAX, true), (JSON_DEPTH_MAX + 1, false)] {
+            let text = "[".repeat(depth) + &"]".repeat(depth);
+            assert_eq!(JsonText::parse(&text).is_ok(), fits, "{depth}");
+            assert_eq!(decode::<JsonText>(&encode(&text)).is_ok(), fits, "{depth}");
+        }
+        assert!(JsonText::parse(&"[".repeat(1_000_000)).is_err());
+        assert_eq!(too_deep_at(br#""[[\"[[""#), None);
+    }
+
+    proptest! {
+        #[test]
+        fn both_forms_read_back(value in json()) {
+            let text = JsonText::parse(&serde_json::to_string_pretty(&value).unwrap()).unwrap();
+            prop_assert_eq!(text.value(), value);
+            prop_assert_eq!(&decode::<JsonText>(&encode(&text)).unwrap(), &text);
+            let human = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(&human, text.as_str());
+            prop_assert_eq!(serde_json::from_str::<JsonText>(&human).unwrap(), text);
+        }
+
+        #[test]
+        fn any_text_is_json_or_an_error(text: String) {
+            if let Ok(json) = JsonText::parse(&text) {
+                prop_assert_eq!(json.value(), serde_json::from_str::<serde_json::Value>(&text).unwrap());
+            }
+        }
+    }
+}
