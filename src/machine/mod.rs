@@ -1,0 +1,2 @@
+//! Layer 2: what happens about it.
+pub mod delivery;
