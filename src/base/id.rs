@@ -149,7 +149,18 @@ impl FromStr for EnrollmentId {
 
 impl Serialize for EnrollmentId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        (self.partition, self.lsn).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for EnrollmentId {
+    /// From the binary form only: nothing reads these from JSON.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (partition, lsn) = Deserialize::deserialize(deserializer)?;
+        Ok(Self { partition, lsn })
     }
 }
 
@@ -187,7 +198,18 @@ impl FromStr for DeliveryId {
 
 impl Serialize for DeliveryId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        (self.enrollment, self.visit, self.subscription).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for DeliveryId {
+    /// From the binary form only: nothing reads these from JSON.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (enrollment, visit, subscription) = Deserialize::deserialize(deserializer)?;
+        Ok(Self { enrollment, visit, subscription })
     }
 }
 

@@ -58,6 +58,12 @@ pub const ENTRY_KEYS_MAX: usize = 1_000;
 pub const ACTIVITY_NAMES_MAX: usize = 64;
 /// Times remembered per customer and event name.
 pub const ACTIVITY_TIMES_MAX: usize = 64;
+/// Segments that refer to each other in a chain.
+pub const SEGMENT_DEPTH_MAX: usize = 16;
+/// Bytes of the trigger's values that an enrollment keeps.
+pub const TRIGGER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the values that a step's messages are rendered from.
+pub const VALUES_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of the error text kept of a failed attempt.
 pub const ERROR_BYTES_MAX: usize = 512;
 
@@ -108,6 +114,10 @@ const _: () = assert!(LINE_BYTES_MAX + 1024 <= RECORD_BYTES_MAX);
 const _: () = assert!(ROW_BYTES_MAX + PAGE_BYTES_MAX <= VALUE_BYTES_MAX);
 const _: () = assert!(
     ATTRIBUTES_BYTES_MAX + SUBSCRIPTIONS_MAX * SUBSCRIPTION_BYTES_MAX + 4096 <= ROW_BYTES_MAX
+);
+const _: () = assert!(
+    TRIGGER_BYTES_MAX + VALUES_BYTES_MAX + SUBSCRIPTIONS_MAX * SUBSCRIPTION_BYTES_MAX + 4096
+        <= ROW_BYTES_MAX
 );
 const _: () = assert!(RUN_TIMERS_MAX * 40 + 1024 <= VALUE_BYTES_MAX);
 const _: () = assert!(CHECKPOINT_SLICE_BYTES + 4 * CHUNK_BYTES_MAX <= SYNC_BYTES_MAX);

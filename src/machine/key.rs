@@ -1,0 +1,97 @@
+//! Keys of rows: bytes whose order keeps what is read together side by side.
+//!
+//! | Row | Key |
+//! |---|---|
+//! | document part | `01`, hash (16), part (4) |
+//! | customer | `02`, customer hash (8), `01`, customer id |
+//! | activity | `02`, customer hash (8), `02`, id length (2), customer id, event name |
+//! | remembered event id | `02`, customer hash (8), `03`, id length (2), customer id, fingerprint (16) |
+//! | entry | `02`, customer hash (8), `04`, id length (2), customer id, flow (4), entry key |
+//! | enrollment | `02`, customer hash (8), `05`, LSN (8) |
+//! | dead letter | `03`, LSN (8) |
+//!
+//! Everything of a customer shares the hash, so that one page serves an event. Two customers with
+//! one hash share a neighbourhood, never a row. Integers are big-endian.
+
+use crate::base::{ContentHash, CustomerId, EventId, Lsn, id::customer_hash};
+
+/// A row's key.
+pub type Key = Box<[u8]>;
+
+const DOCUMENT: u8 = 1;
+const CUSTOMER_GROUP: u8 = 2;
+const DEAD_LETTER: u8 = 3;
+
+const CUSTOMER: u8 = 1;
+const ACTIVITY: u8 = 2;
+const SEEN: u8 = 3;
+const ENTRY: u8 = 4;
+const ENROLLMENT: u8 = 5;
+
+/// The part of the document with this hash.
+pub fn document(hash: ContentHash, part: u32) -> Key {
+    [&[DOCUMENT][..], &hash.0, &part.to_be_bytes()].concat().into()
+}
+
+/// The customer.
+pub fn customer(id: &CustomerId) -> Key {
+    in_group(customer_hash(id), CUSTOMER, &[id.as_str().as_bytes()])
+}
+
+/// What the customer did under this event name.
+pub fn activity(id: &CustomerId, name: &str) -> Key {
+    of_customer(id, ACTIVITY, &[name.as_bytes()])
+}
+
+/// That the customer's event with this id was accepted.
+pub fn seen(id: &CustomerId, event: &EventId) -> Key {
+    let fingerprint = ContentHash::of(event.as_str().as_bytes());
+    of_customer(id, SEEN, &[&fingerprint.0])
+}
+
+/// The customer's entries into the flow with this entry key.
+pub fn entry(id: &CustomerId, flow: u32, key: Option<&str>) -> Key {
+    // The byte keeps "the customer is the key" apart from every text.
+    let marked = key.map_or_else(Vec::new, |text| [&[1], text.as_bytes()].concat());
+    of_customer(id, ENTRY, &[&flow.to_be_bytes(), &marked])
+}
+
+/// The enrollment that began at `lsn`.
+pub fn enrollment(place: u64, lsn: Lsn) -> Key {
+    in_group(place, ENROLLMENT, &[&lsn.0.to_be_bytes()])
+}
+
+/// The dead letter of the record at `lsn`.
+pub fn dead_letter(lsn: Lsn) -> Key {
+    [&[DEAD_LETTER][..], &lsn.0.to_be_bytes()].concat().into()
+}
+
+/// The first key of the dead letters and the first one after them.
+pub fn dead_letters() -> (Key, Key) {
+    (Box::from([DEAD_LETTER]), Box::from([DEAD_LETTER + 1]))
+}
+
+/// The first key of the enrollments in a customer's neighbourhood and the first one after them.
+pub fn enrollments(place: u64) -> (Key, Key) {
+    (in_group(place, ENROLLMENT, &[]), in_group(place, ENROLLMENT + 1, &[]))
+}
+
+fn of_customer(id: &CustomerId, kind: u8, rest: &[&[u8]]) -> Key {
+    let text = id.as_str().as_bytes();
+    let length = u16::try_from(text.len()).expect("an id has at most 256 bytes");
+    let mut parts: Vec<&[u8]> = Vec::with_capacity(rest.len() + 2);
+    let length = length.to_be_bytes();
+    parts.extend([&length[..], text]);
+    parts.extend(rest);
+    in_group(customer_hash(id), kind, &parts)
+}
+
+fn in_group(place: u64, kind: u8, rest: &[&[u8]]) -> Key {
+    let length = 10 + rest.iter().map(|part| part.len()).sum::<usize>();
+    let mut key = Vec::with_capacity(length);
+    key.push(CUSTOMER_GROUP);
+    key.extend(place.to_be_bytes());
+    key.push(kind);
+    rest.iter().for_each(|part| key.extend_from_slice(part));
+    key.into()
+}

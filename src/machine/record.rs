@@ -1,0 +1,502 @@
+//! The log's vocabulary: past-tense facts that hold results, so that [`apply`](super::apply) only
+//! copies and new code reads old logs.
+//!
+//! One struct per kind and version, frozen once released: a change is a new version beside the old
+//! one, converted on reading. Kind numbers are explicit and never reused. Structs hold integers,
+//! text, options, lists and maps only, which is what the codec carries.
+//!
+//! | Kind | Record | Version |
+//! |---|---|---|
+//! | 1 | [`InputOpened`] | 1 |
+//! | 2 | [`LineRead`] | 1 |
+//! | 3 | [`LineRejected`] | 1 |
+//! | 4 | [`LossAccepted`] | 1 |
+//! | 10 | [`DocumentPart`] | 1 |
+//! | 11 | [`SegmentChanged`] | 1 |
+//! | 12 | [`FlowPublished`] | 1 |
+//! | 13 | [`CampaignChanged`] | 1 |
+//! | 20 | [`CustomerChanged`] | 1 |
+//! | 21 | [`EventReceived`] | 1 |
+//! | 22 | [`EntriesRefused`] | 1 |
+//! | 30 | [`Enrolled`] | 1 |
+//! | 31 | [`WaitStarted`] | 1 |
+//! | 32 | [`WaitEnded`] | 1 |
+//! | 33 | [`Exited`] | 1 |
+//! | 40 | [`DeliveryRequested`] | 1 |
+//! | 41 | [`DeliveryAttempted`] | 1 |
+//! | 42 | [`DeliverySent`] | 1 |
+//! | 43 | [`DeliveryDeferred`] | 1 |
+//! | 44 | [`DeliveryFailed`] | 1 |
+//! | 45 | [`DeliverySkipped`] | 1 |
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::reason::{Failure, Idle, InputKind, Refusal, Skip};
+use crate::{
+    base::{
+        CampaignId, ContentHash, CustomerId, EnrollmentId, EventId, FlowId, Lsn, Malformed,
+        PartitionId, SegmentId, Timestamp, codec,
+    },
+    model::{JsonText, Subscription},
+};
+
+/// A distance back in the log: how many records before the one that holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Back(u64);
+
+impl Back {
+    /// The distance from the record at `from` back to the one at `to`.
+    pub fn between(from: Lsn, to: Lsn) -> Self {
+        Self(from.0.checked_sub(to.0).expect("a link points backwards"))
+    }
+
+    /// Where the link of the record at `from` points; the beginning where it would point past it.
+    pub const fn from(self, from: Lsn) -> Lsn {
+        Lsn(from.0.saturating_sub(self.0))
+    }
+}
+
+/// Where an input came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A caller of the library.
+    Api,
+    /// A line of an input file.
+    Line {
+        /// Which of the directory's inputs, from 0.
+        input: u32,
+        /// The byte after the line's end.
+        offset: u64,
+    },
+}
+
+/// Which enrollment a record belongs to, and where in its flow it stands. Everything that a
+/// counter or an index needs is here, so that each applies the record without looking further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct At {
+    /// Distance to the enrollment's first record, whose LSN is its id.
+    pub enrollment: Back,
+    /// Distance to the enrollment's record before this one.
+    pub previous: Back,
+    /// The customer's hash: where the enrollment's row is kept.
+    pub place: u64,
+    /// The flow's number in this directory.
+    pub flow: u32,
+    /// The version it walks.
+    pub version: u32,
+    /// The step's position in that version, from 0.
+    pub step: u32,
+    /// How many steps it has entered, this one included.
+    pub visit: u32,
+    /// The campaign it counts for.
+    pub campaign: Option<u32>,
+}
+
+impl At {
+    /// The enrollment's id, given the LSN of the record that holds this.
+    pub fn enrollment(&self, lsn: Lsn, partition: PartitionId) -> EnrollmentId {
+        EnrollmentId { partition, lsn: self.enrollment.from(lsn) }
+    }
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Address {
+    /// An e-mail address.
+    Email(String),
+    /// A browser's push subscription.
+    Push(Subscription),
+}
+
+/// What enrolled the customer, as far as the flow's steps use it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TriggerData {
+    /// The event's id.
+    pub id: Option<EventId>,
+    /// The event's name.
+    pub name: String,
+    /// The event's time.
+    pub time: Option<Timestamp>,
+    /// The values of exactly those `trigger.properties` variables that the version's steps use.
+    pub values: BTreeMap<String, JsonText>,
+}
+
+macro_rules! records {
+    ($($(#[$doc:meta])* $number:literal v $version:literal $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+            pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+
+            impl From<$name> for Record {
+                fn from(fact: $name) -> Self {
+                    Self::$name(Box::new(fact))
+                }
+            }
+        )*
+
+        /// One fact.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "each variant is the documented struct of its name")]
+        pub enum Record { $($name(Box<$name>),)* }
+
+        impl Record {
+            /// The number of its kind.
+            pub const fn kind(&self) -> u16 {
+                match self { $(Self::$name(_) => $number,)* }
+            }
+
+            /// The version of its form that is written today.
+            pub const fn version(&self) -> u8 {
+                match self { $(Self::$name(_) => $version,)* }
+            }
+
+            /// The name of its kind.
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$name(_) => stringify!($name),)* }
+            }
+
+            /// Its body as bytes.
+            pub fn encode(&self) -> Vec<u8> {
+                match self { $(Self::$name(fact) => codec::encode(fact),)* }
+            }
+
+            /// Reads a body of any kind and version ever released.
+            pub fn decode(kind: u16, version: u8, body: &[u8]) -> Result<Self, Malformed> {
+                match (kind, version) {
+                    $(($number, $version) => codec::decode(body).map(Self::$name),)*
+                    _ => Err(Malformed("a record of an unknown kind or version")),
+                }
+            }
+
+            /// Its fields for people and programs to read; links still as distances.
+            pub fn fields(&self) -> serde_json::Result<serde_json::Value> {
+                match self { $(Self::$name(fact) => serde_json::to_value(fact),)* }
+            }
+        }
+    };
+}
+
+records! {
+    /// An input file was opened: its identity, before anything of it was read.
+    1 v 1 InputOpened {
+        /// What it holds.
+        kind: InputKind,
+        /// Its number in this directory, from 0.
+        input: u32,
+        /// Its name, without folders.
+        name: String,
+        /// Its length in bytes.
+        length: u64,
+        /// What it says.
+        hash: ContentHash,
+    }
+
+    /// A line was read that causes nothing else.
+    2 v 1 LineRead {
+        /// Which line.
+        source: Source,
+        /// What it was.
+        line: Idle,
+    }
+
+    /// A line was read that is no customer or event.
+    3 v 1 LineRejected {
+        /// Which line.
+        source: Source,
+        /// The stable number of what is wrong.
+        code: u8,
+        /// Where in the line, in bytes from 1.
+        column: u64,
+    }
+
+    /// The operator accepted that the log ends before what was acknowledged.
+    4 v 1 LossAccepted {
+        /// The last record that is there.
+        ends: Lsn,
+        /// The last record that had been acknowledged.
+        acknowledged: Lsn,
+    }
+
+    /// A part of a document that is too long for one record, before the record that names it.
+    10 v 1 DocumentPart {
+        /// The whole document's hash.
+        document: ContentHash,
+        /// Which part, from 0.
+        part: u32,
+        /// How many there are.
+        parts: u32,
+        /// The text.
+        text: String,
+    }
+
+    /// A segment is what the document says from now on.
+    11 v 1 SegmentChanged {
+        /// Where it came from.
+        source: Source,
+        /// Which segment.
+        segment: SegmentId,
+        /// The document.
+        document: ContentHash,
+        /// In how many parts.
+        parts: u32,
+    }
+
+    /// A flow got a new version; the first one makes it live.
+    12 v 1 FlowPublished {
+        /// Where it came from.
+        source: Source,
+        /// Which flow.
+        flow: FlowId,
+        /// Its number in this directory, from 0.
+        number: u32,
+        /// The version, from 1.
+        version: u32,
+        /// Its segment.
+        segment: SegmentId,
+        /// The document.
+        document: ContentHash,
+        /// In how many parts.
+        parts: u32,
+    }
+
+    /// A campaign is what the document says from now on.
+    13 v 1 CampaignChanged {
+        /// Where it came from.
+        source: Source,
+        /// Which campaign.
+        campaign: CampaignId,
+        /// Its number in this directory, from 0.
+        number: u32,
+        /// The document.
+        document: ContentHash,
+        /// In how many parts.
+        parts: u32,
+    }
+
+    /// A customer is new or has new values; what did not change is not here.
+    20 v 1 CustomerChanged {
+        /// Where it came from.
+        source: Source,
+        /// Who.
+        customer: CustomerId,
+        /// Whether the customer was unknown.
+        created: bool,
+        /// The new e-mail address, or none from now on.
+        email: Option<Option<String>>,
+        /// The new time zone, or none from now on.
+        timezone: Option<Option<String>>,
+        /// The new locale, or none from now on.
+        locale: Option<Option<String>>,
+        /// The new value of each changed attribute, or none from now on.
+        attributes: BTreeMap<String, Option<JsonText>>,
+        /// The push subscriptions from now on.
+        push: Option<Vec<Subscription>>,
+    }
+
+    /// An event was accepted.
+    21 v 1 EventReceived {
+        /// Where it came from.
+        source: Source,
+        /// Whose.
+        customer: CustomerId,
+        /// Whether the customer was unknown and is created by it.
+        created: bool,
+        /// Its idempotency key.
+        id: Option<EventId>,
+        /// What happened.
+        name: String,
+        /// When it happened, as the event says.
+        time: Option<Timestamp>,
+        /// Its properties, a JSON object.
+        properties: JsonText,
+        /// Whether it was older than events may be to enrol: it is activity only.
+        too_old: bool,
+        /// Whether it is the first of its name that is remembered for this customer.
+        first: bool,
+        /// Whether it counts as activity; not where the customer has too many event names.
+        counted: bool,
+    }
+
+    /// Flows whose trigger has the event's name, and that did not enrol its customer.
+    22 v 1 EntriesRefused {
+        /// Distance to the event.
+        event: Back,
+        /// Each flow's number with the reason.
+        refused: Vec<(u32, Refusal)>,
+    }
+
+    /// A customer entered a flow. This record's LSN is the enrollment's id.
+    30 v 1 Enrolled {
+        /// Distance to the event that did it.
+        event: Back,
+        /// Who.
+        customer: CustomerId,
+        /// The customer's hash.
+        place: u64,
+        /// The flow's number.
+        flow: u32,
+        /// The version it walks.
+        version: u32,
+        /// The entry key; none where the customer is the key.
+        key: Option<String>,
+        /// The campaign it counts for.
+        campaign: Option<u32>,
+        /// The trigger's data.
+        trigger: TriggerData,
+    }
+
+    /// A wait began.
+    31 v 1 WaitStarted {
+        /// Whose.
+        at: At,
+        /// When it ends.
+        due: Timestamp,
+        /// The zone in which that was worked out, where one was needed.
+        zone: Option<String>,
+        /// The version of the zone data, where a zone was needed.
+        zone_data: Option<String>,
+    }
+
+    /// A wait ended: its time had come.
+    32 v 1 WaitEnded {
+        /// Whose.
+        at: At,
+        /// When it was due.
+        due: Timestamp,
+        /// Distance to the record that set it.
+        set: Back,
+    }
+
+    /// The enrollment is over.
+    33 v 1 Exited {
+        /// Whose.
+        at: At,
+        /// Why.
+        reason: String,
+    }
+
+    /// A message is to be sent; this is the worker's instruction and fixes the message.
+    40 v 1 DeliveryRequested {
+        /// Whose.
+        at: At,
+        /// Which of the customer's subscriptions, from 1; 0 for e-mail.
+        subscription: u16,
+        /// How many of them this visit sends to.
+        subscriptions: u16,
+        /// How many rounds of settling came before it at this instant.
+        round: u32,
+        /// Where it goes.
+        address: Address,
+        /// The values of exactly those variables that the step's templates use.
+        values: BTreeMap<String, JsonText>,
+    }
+
+    /// A deferred delivery's time had come: it is handed out again.
+    41 v 1 DeliveryAttempted {
+        /// Whose.
+        at: At,
+        /// Which subscription.
+        subscription: u16,
+        /// Which attempt this is.
+        attempt: u32,
+        /// When it was due.
+        due: Timestamp,
+        /// Distance to the record that set it.
+        set: Back,
+    }
+
+    /// The receiver took the message.
+    42 v 1 DeliverySent {
+        /// Whose.
+        at: At,
+        /// Which subscription.
+        subscription: u16,
+        /// At which attempt.
+        attempt: u32,
+        /// How many rounds of settling came before it when it was handed out.
+        round: u32,
+        /// Whether it is the first of the visit that was taken.
+        first: bool,
+        /// What was sent, as a hash of its bytes.
+        hash: ContentHash,
+    }
+
+    /// The attempt failed and will be repeated.
+    43 v 1 DeliveryDeferred {
+        /// Whose.
+        at: At,
+        /// Which subscription.
+        subscription: u16,
+        /// The attempt that failed.
+        attempt: u32,
+        /// How many rounds of settling came before it when it was handed out.
+        round: u32,
+        /// When the next one is due.
+        until: Timestamp,
+        /// What the receiver or the channel said.
+        error: String,
+    }
+
+    /// The delivery failed for good and is on the dead-letter list.
+    44 v 1 DeliveryFailed {
+        /// Whose.
+        at: At,
+        /// Which subscription.
+        subscription: u16,
+        /// The attempt that failed.
+        attempt: u32,
+        /// How many rounds of settling came before it when it was handed out.
+        round: u32,
+        /// Why there is no further one.
+        reason: Failure,
+        /// What the receiver or the channel said.
+        error: String,
+    }
+
+    /// The step, or one delivery of it, sends nothing.
+    45 v 1 DeliverySkipped {
+        /// Whose.
+        at: At,
+        /// Which requested subscription; none where nothing had been requested.
+        requested: Option<u16>,
+        /// How many rounds of settling came before it when it was handed out.
+        round: u32,
+        /// Why.
+        reason: Skip,
+    }
+}
+
+impl Record {
+    /// Where the enrollment stands that this record belongs to, unless it belongs to none.
+    pub fn at(&self) -> Option<&At> {
+        match self {
+            Self::WaitStarted(it) => Some(&it.at),
+            Self::WaitEnded(it) => Some(&it.at),
+            Self::Exited(it) => Some(&it.at),
+            Self::DeliveryRequested(it) => Some(&it.at),
+            Self::DeliveryAttempted(it) => Some(&it.at),
+            Self::DeliverySent(it) => Some(&it.at),
+            Self::DeliveryDeferred(it) => Some(&it.at),
+            Self::DeliveryFailed(it) => Some(&it.at),
+            Self::DeliverySkipped(it) => Some(&it.at),
+            Self::InputOpened(_)
+            | Self::LineRead(_)
+            | Self::LineRejected(_)
+            | Self::LossAccepted(_)
+            | Self::DocumentPart(_)
+            | Self::SegmentChanged(_)
+            | Self::FlowPublished(_)
+            | Self::CampaignChanged(_)
+            | Self::CustomerChanged(_)
+            | Self::EventReceived(_)
+            | Self::EntriesRefused(_)
+            | Self::Enrolled(_) => None,
+        }
+    }
+}
