@@ -1,3 +1,4 @@
 //! Onward: a durable customer-flow engine.
 pub mod base;
+pub mod delivery;
 pub mod machine;

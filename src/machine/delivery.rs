@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
+use serde::Serialize;
+
 use crate::base::{ContentHash, CustomerId, DeliveryId, InstanceId, Timestamp};
 
 /// One message to one address, handed to a worker only after its record is durable.
@@ -67,7 +69,7 @@ pub trait Render: Send + Sync + Debug {
 }
 
 /// A rendered message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Content {
     /// An e-mail with a text, an HTML part or both.
     Email {
