@@ -7,7 +7,7 @@ use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::{Address, address::Envelope};
 
 use super::mismatch;
-use crate::base::Timestamp;
+use crate::base::{DeliveryId, Timestamp};
 use crate::delivery::Message;
 use crate::machine::delivery::{Content, Outcome, Recipient};
 
@@ -40,11 +40,15 @@ pub(super) fn build(message: &Message) -> Result<Vec<u8>, Outcome> {
     if let Some(reply_to) = reply_to {
         builder = builder.reply_to(mailbox(reply_to)?);
     }
-    let built = match (text.clone().map(SinglePart::plain), html.clone().map(SinglePart::html)) {
+    let built = match (text.clone(), html.clone()) {
         (Some(text), Some(html)) => builder.multipart(
-            MultiPart::alternative().boundary(boundary(message)).singlepart(text).singlepart(html),
+            MultiPart::alternative()
+                .boundary(boundary(message.id, &text, &html))
+                .singlepart(SinglePart::plain(text))
+                .singlepart(SinglePart::html(html)),
         ),
-        (Some(part), None) | (None, Some(part)) => builder.singlepart(part),
+        (Some(text), None) => builder.singlepart(SinglePart::plain(text)),
+        (None, Some(html)) => builder.singlepart(SinglePart::html(html)),
         (None, None) => return Err(template_error("an e-mail has a text, an html part or both")),
     };
     let built = built.map_err(|error| template_error(format!("no standard message: {error}")))?;
@@ -123,11 +127,10 @@ fn q_encoded(byte: u8) -> String {
     }
 }
 
-/// A line that no part contains, found from the message alone.
-fn boundary(message: &Message) -> String {
-    let Content::Email { text, html, .. } = &message.content else { return String::new() };
+/// A line that neither part contains, the same each time.
+fn boundary(id: DeliveryId, text: &str, html: &str) -> String {
     (0_u32..)
-        .map(|number| format!("onward-{}-{number}", message.id))
-        .find(|line| [text, html].into_iter().flatten().all(|part| !part.contains(line)))
+        .map(|number| format!("onward-{id}-{number}"))
+        .find(|line| !text.contains(line) && !html.contains(line))
         .expect("a part is shorter than all the lines it would have to contain")
 }
