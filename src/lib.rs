@@ -1,4 +1,5 @@
 //! Onward: a durable customer-flow engine.
 pub mod base;
+pub mod delivery;
 pub mod machine;
 pub mod model;

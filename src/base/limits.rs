@@ -82,6 +82,15 @@ pub const EVENT_AHEAD_MAX: Span = Span::hours(24);
 /// How long an event id is remembered, in engine time.
 pub const DEDUP_WINDOW: Span = Span::hours(72);
 
+/// How long one attempt to send may take before it counts as deferred.
+pub const SEND_TIMEOUT: Span = Span::seconds(60);
+/// How long a worker pool that stops waits for the sends under way.
+pub const STOP_TIMEOUT: Span = Span::seconds(10);
+/// Deliveries waiting for a worker of one channel; one more is refused.
+pub const CHANNEL_QUEUE: usize = 128;
+/// Files that one directory sync of the outbox makes durable, at most.
+pub const OUTBOX_BATCH: usize = 64;
+
 /// Bytes of one record's body; longer documents travel in parts.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one part of a document.

@@ -7,7 +7,10 @@ use super::{
     delivery::ChannelKind,
     key::{self, Key},
     memory::{CampaignState, FlowState, InFlight, InputState, LastInput, Memory, Stored, index},
-    record::{At, Record, Source},
+    record::{
+        At, CustomerChanged, DeliveryFailed, DeliveryRequested, Enrolled, EventReceived, Record,
+        Source,
+    },
     row::{CustomerRow, DeadLetter, Enrollment, Entry, Open, Phase, Row, Stage},
 };
 use crate::{
@@ -171,12 +174,13 @@ impl Applied {
         match record {
             Record::DeliveryRequested(it) => {
                 let id = self.delivery(&it.at, it.subscription);
-                let flying = self.flying(&it.at, 1, it.address.channel());
+                let flying = self.flying(&it.at, 1, it.recipient.channel());
                 memory.in_flight.insert((it.round, id), flying);
             }
             Record::DeliveryAttempted(it) => {
                 let id = self.delivery(&it.at, it.subscription);
-                let channel = if it.subscription == 0 { ChannelKind::Email } else { ChannelKind::Push };
+                let channel =
+                    if it.subscription == 0 { ChannelKind::Email } else { ChannelKind::Push };
                 memory.in_flight.insert((0, id), self.flying(&it.at, it.attempt, channel));
             }
             Record::DeliverySent(it) => self.landed(memory, &it.at, it.subscription, it.round),
@@ -215,7 +219,9 @@ impl Applied {
                 });
             }
             Record::CustomerChanged(it) => {
-                self.customer(state, &it.customer, &mut |row| change_customer(&mut row.customer, it));
+                self.customer(state, &it.customer, &mut |row| {
+                    change_customer(&mut row.customer, it)
+                });
             }
             Record::EventReceived(it) => self.event(state, it),
             Record::Enrolled(it) => self.enrolled(state, it),
@@ -231,7 +237,7 @@ impl Applied {
         }
     }
 
-    fn event<P: Projections>(self, state: &mut P, it: &super::record::EventReceived) {
+    fn event<P: Projections>(self, state: &mut P, it: &EventReceived) {
         self.customer(state, &it.customer, &mut |row| {
             row.names += u32::from(it.first);
             row.overflowed |= !it.counted;
@@ -250,7 +256,7 @@ impl Applied {
         }
     }
 
-    fn enrolled<P: Projections>(self, state: &mut P, it: &super::record::Enrolled) {
+    fn enrolled<P: Projections>(self, state: &mut P, it: &Enrolled) {
         state.row(self.lsn, key::enrollment(it.place, self.lsn), &mut |row| {
             *row = Some(Row::Enrollment(Box::new(Enrollment {
                 customer: it.customer.clone(),
@@ -274,7 +280,7 @@ impl Applied {
         });
     }
 
-    fn dead_letter<P: Projections>(self, state: &mut P, it: &super::record::DeliveryFailed) {
+    fn dead_letter<P: Projections>(self, state: &mut P, it: &DeliveryFailed) {
         state.row(self.lsn, key::dead_letter(self.lsn), &mut |row| {
             *row = Some(Row::DeadLetter(DeadLetter {
                 enrollment: it.at.enrollment.from(self.lsn),
@@ -295,11 +301,8 @@ impl Applied {
         change: &mut dyn FnMut(&mut CustomerRow),
     ) {
         state.row(self.lsn, key::customer(id), &mut |row| {
-            let fresh = || CustomerRow {
-                customer: Customer::new(id.clone()),
-                names: 0,
-                overflowed: false,
-            };
+            let fresh =
+                || CustomerRow { customer: Customer::new(id.clone()), names: 0, overflowed: false };
             if !matches!(row, Some(Row::Customer(_))) {
                 *row = Some(Row::Customer(fresh()));
             }
@@ -350,16 +353,18 @@ impl Applied {
         }
     }
 
-    fn requested(self, phase: &mut Phase, it: &super::record::DeliveryRequested) {
+    fn requested(self, phase: &mut Phase, it: &DeliveryRequested) {
         let open = Open {
             subscription: it.subscription,
-            address: it.address.clone(),
+            recipient: it.recipient.clone(),
             attempt: 1,
             round: it.round,
             stage: Stage::InFlight,
         };
         match phase {
-            Phase::Sending { step, deliveries, .. } if *step == it.at.step && it.subscription > 1 => {
+            Phase::Sending { step, deliveries, .. }
+                if *step == it.at.step && it.subscription > 1 =>
+            {
                 deliveries.push(open);
             }
             _ => {
@@ -403,7 +408,7 @@ fn set_stage(phase: &mut Phase, subscription: u16, change: impl FnOnce(&mut Open
     change(open.expect("a delivery is settled after it was requested"));
 }
 
-fn change_customer(customer: &mut Customer, it: &super::record::CustomerChanged) {
+fn change_customer(customer: &mut Customer, it: &CustomerChanged) {
     if let Some(email) = &it.email {
         customer.email.clone_from(email);
     }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{ContentHash, CustomerId, DeliveryId, InstanceId, Timestamp};
+use crate::{
+    base::{ContentHash, CustomerId, DeliveryId, InstanceId, Timestamp},
+    model::{JsonText, Subscription},
+};
 
 /// One message to one address, handed to a worker only after its record is durable.
 #[derive(Debug, Clone)]
@@ -23,24 +26,18 @@ pub struct Delivery {
     pub recipient: Recipient,
     /// What to say, before the values are filled in.
     pub content: Arc<dyn Render>,
-    /// The values that the templates name, each as JSON text.
-    pub values: Arc<BTreeMap<String, String>>,
+    /// The values that the templates name, .
+    pub values: Arc<BTreeMap<String, JsonText>>,
 }
 
 /// An address on a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Recipient {
     /// A mailbox.
     Email(String),
-    /// A web-push subscription.
-    Push {
-        /// The push service's URL of this subscription.
-        endpoint: String,
-        /// The subscription's public key.
-        p256dh: String,
-        /// The subscription's shared secret.
-        auth: String,
-    },
+    /// A browser's push subscription.
+    Push(Subscription),
 }
 
 impl Recipient {
@@ -48,7 +45,7 @@ impl Recipient {
     pub const fn channel(&self) -> ChannelKind {
         match self {
             Self::Email(_) => ChannelKind::Email,
-            Self::Push { .. } => ChannelKind::Push,
+            Self::Push(_) => ChannelKind::Push,
         }
     }
 }
@@ -65,11 +62,11 @@ pub enum ChannelKind {
 /// Something that becomes a message once its values are known.
 pub trait Render: Send + Sync + Debug {
     /// The message, or why there is none; a pure function of the templates and `values`.
-    fn render(&self, values: &BTreeMap<String, String>) -> Result<Content, String>;
+    fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<Content, String>;
 }
 
 /// A rendered message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Content {
     /// An e-mail with a text, an HTML part or both.
     Email {

@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    counters::Counters,
-    reason::InputKind,
-    record::{Address, Source},
-};
+use super::{counters::Counters, reason::InputKind, record::Source};
 use crate::{
     base::{
         CampaignId, ContentHash, DeliveryId, FlowId, Lsn, Malformed, Reader, SegmentId, Timestamp,
@@ -166,19 +162,9 @@ impl Memory {
     }
 }
 
-impl Address {
-    /// Which channel serves it.
-    pub const fn channel(&self) -> ChannelKind {
-        match self {
-            Self::Email(_) => ChannelKind::Email,
-            Self::Push(_) => ChannelKind::Push,
-        }
-    }
-}
-
 /// A number as an index.
 pub(crate) fn index(number: u32) -> usize {
-    usize::try_from(number).expect("an address space is at least 32 bits wide")
+    usize::try_from(number).expect("an recipient space is at least 32 bits wide")
 }
 
 /// An index as a number.

@@ -33,6 +33,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::delivery::Recipient;
 use super::reason::{Failure, Idle, InputKind, Refusal, Skip};
 use crate::{
     base::{
@@ -101,16 +102,6 @@ impl At {
     pub fn enrollment(&self, lsn: Lsn, partition: PartitionId) -> EnrollmentId {
         EnrollmentId { partition, lsn: self.enrollment.from(lsn) }
     }
-}
-
-/// Where a message goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Address {
-    /// An e-mail address.
-    Email(String),
-    /// A browser's push subscription.
-    Push(Subscription),
 }
 
 /// What enrolled the customer, as far as the flow's steps use it.
@@ -287,7 +278,7 @@ records! {
         customer: CustomerId,
         /// Whether the customer was unknown.
         created: bool,
-        /// The new e-mail address, or none from now on.
+        /// The new e-mail recipient, or none from now on.
         email: Option<Option<String>>,
         /// The new time zone, or none from now on.
         timezone: Option<Option<String>>,
@@ -392,7 +383,7 @@ records! {
         /// How many rounds of settling came before it at this instant.
         round: u32,
         /// Where it goes.
-        address: Address,
+        recipient: Recipient,
         /// The values of exactly those variables that the step's templates use.
         values: BTreeMap<String, JsonText>,
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Address, TriggerData};
+use super::{delivery::Recipient, record::TriggerData};
 use crate::{
     base::{CustomerId, Lsn, Malformed, Reader, Timestamp, codec, limits::DEDUP_WINDOW},
     model::{Activity, Customer, JsonText},
@@ -121,7 +121,7 @@ pub struct Open {
     /// Which subscription, from 1; 0 for e-mail.
     pub subscription: u16,
     /// Where it goes.
-    pub address: Address,
+    pub recipient: Recipient,
     /// The current or latest attempt.
     pub attempt: u32,
     /// How many rounds of settling came before it when that attempt was handed out.

@@ -1,0 +1,109 @@
+//! The directory: files appear whole or not at all, and one sync of the directory serves many.
+
+use std::fs::{self, File as Handle};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::base::{ContentHash, limits::OUTBOX_BATCH};
+use crate::machine::delivery::Outcome;
+
+/// Files that are not whole yet; readers of the directory skip them.
+const TEMPORARY: &str = ".tmp-";
+
+/// A file to be written.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) name: String,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A file and who waits for it.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) file: File,
+    pub(super) answer: oneshot::Sender<Outcome>,
+}
+
+/// Makes the directory ready for [`run`].
+pub(super) fn prepare(dir: &Path) -> io::Result<()> {
+    create_durably(dir)?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Creates what is missing of the path, each entry synced in its parent.
+fn create_durably(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        Some(_) | None => Path::new("."),
+    };
+    create_durably(parent)?;
+    fs::create_dir(dir)?;
+    sync(parent)
+}
+
+/// Writes batch by batch until nobody can send requests any more.
+pub(super) fn run(dir: &Path, mut requests: mpsc::Receiver<Request>) {
+    let mut batch = Vec::with_capacity(OUTBOX_BATCH);
+    while requests.blocking_recv_many(&mut batch, OUTBOX_BATCH) > 0 {
+        let (files, answers): (Vec<_>, Vec<_>) =
+            batch.drain(..).map(|request| (request.file, request.answer)).unzip();
+        for (answer, outcome) in answers.into_iter().zip(write(dir, &files)) {
+            // An attempt that timed out waits no more.
+            drop(answer.send(outcome));
+        }
+    }
+}
+
+/// Puts each file in place, then syncs the directory once for all of them.
+pub(super) fn write(dir: &Path, files: &[File]) -> Vec<Outcome> {
+    let placed: Vec<_> = files.iter().map(|file| place(dir, file)).collect();
+    let synced = sync(dir).map_err(|error| deferred(dir, &error));
+    let outcome = |(file, placed): (&File, Result<(), Outcome>)| {
+        placed.and_then(|()| synced.clone()).map_or_else(
+            |failure| failure,
+            |()| Outcome::Sent { hash: ContentHash::of(&file.bytes) },
+        )
+    };
+    files.iter().zip(placed).map(outcome).collect()
+}
+
+fn place(dir: &Path, file: &File) -> Result<(), Outcome> {
+    let path = dir.join(&file.name);
+    let done = match fs::read(&path) {
+        Ok(present) if present == file.bytes => sync(&path),
+        Ok(_) => {
+            let error = format!("{} exists with another content and is kept", path.display());
+            return Err(Outcome::Rejected { error });
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => create(dir, file, &path),
+        Err(error) => Err(error),
+    };
+    done.map_err(|error| deferred(&path, &error))
+}
+
+fn create(dir: &Path, file: &File, path: &Path) -> io::Result<()> {
+    let temporary: PathBuf = dir.join(format!("{TEMPORARY}{}", file.name));
+    let mut handle = Handle::create(&temporary)?;
+    handle.write_all(&file.bytes)?;
+    handle.sync_all()?;
+    fs::rename(&temporary, path)
+}
+
+fn sync(path: &Path) -> io::Result<()> {
+    Handle::open(path)?.sync_all()
+}
+
+fn deferred(path: &Path, error: &io::Error) -> Outcome {
+    Outcome::Deferred { error: format!("{}: {error}", path.display()) }
+}

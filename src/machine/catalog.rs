@@ -1,0 +1,169 @@
+//! The definitions in force, compiled: derived from [`Memory`] and the documents, never recorded.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::memory::{Memory, index, number};
+use crate::{
+    base::{CampaignId, ContentHash, FlowId, SegmentId, Timestamp},
+    model::{Campaign, Definitions, Findings, Flow, Known, Membership, Segment},
+};
+
+/// One published version of a flow.
+#[derive(Debug)]
+pub struct Published {
+    /// The flow's number in this directory.
+    pub number: u32,
+    /// The version, from 1.
+    pub version: u32,
+    /// What it says.
+    pub flow: Flow,
+}
+
+/// Every definition that a decision may need.
+#[derive(Debug, Default, Clone)]
+pub struct Catalog {
+    segments: BTreeMap<SegmentId, Arc<Segment>>,
+    flows: BTreeMap<(u32, u32), Arc<Published>>,
+    campaigns: BTreeMap<u32, Arc<Campaign>>,
+    by_event: BTreeMap<String, Vec<Arc<Published>>>,
+}
+
+/// Reads a stored document, given its hash and its number of parts.
+pub type ReadDocument<'a, E> = dyn FnMut(ContentHash, u32) -> Result<String, E> + 'a;
+
+/// Why the catalog could not be built from what is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable<E> {
+    /// A document could not be read.
+    #[error(transparent)]
+    Document(#[from] E),
+    /// A document does not say what it said when it was stored.
+    #[error("a stored definition is no longer valid: {}", .0.first().map_or_else(String::new, ToString::to_string))]
+    Invalid(Findings),
+}
+
+impl Catalog {
+    /// Compiles all that `memory` names and `self` does not hold yet.
+    pub fn refresh<E>(
+        &mut self,
+        memory: &Memory,
+        read: &mut ReadDocument<'_, E>,
+    ) -> Result<(), Unreadable<E>> {
+        self.segments.clear();
+        for (id, stored) in &memory.segments {
+            let json = read(stored.document, stored.parts)?;
+            let segment = Segment::from_json(&json).map_err(Unreadable::Invalid)?;
+            self.segments.insert(id.clone(), Arc::new(segment));
+        }
+        for (flow_index, state) in memory.flows.iter().enumerate() {
+            for (version_index, stored) in state.versions.iter().enumerate() {
+                let key = (number(flow_index), number(version_index).saturating_add(1));
+                if !self.flows.contains_key(&key) {
+                    let json = read(stored.document, stored.parts)?;
+                    let flow = Flow::from_json(&json).map_err(Unreadable::Invalid)?;
+                    let published = Published { number: key.0, version: key.1, flow };
+                    self.flows.insert(key, Arc::new(published));
+                }
+            }
+        }
+        self.campaigns.clear();
+        for (campaign_index, state) in memory.campaigns.iter().enumerate() {
+            let json = read(state.stored.document, state.stored.parts)?;
+            let campaign = Campaign::from_json(&json).map_err(Unreadable::Invalid)?;
+            self.campaigns.insert(number(campaign_index), Arc::new(campaign));
+        }
+        self.index_events();
+        Ok(())
+    }
+
+    fn index_events(&mut self) {
+        let mut current = BTreeMap::new();
+        for published in self.flows.values() {
+            // Versions come in ascending order, so that the last one stays.
+            current.insert(published.flow.id.clone(), Arc::clone(published));
+        }
+        self.by_event.clear();
+        for (_, published) in current {
+            let event = published.flow.trigger.event.clone();
+            self.by_event.entry(event).or_default().push(published);
+        }
+    }
+
+    /// The current versions of the flows that an event of this name may start, by flow id.
+    pub fn triggered_by(&self, event: &str) -> &[Arc<Published>] {
+        self.by_event.get(event).map_or(&[], Vec::as_slice)
+    }
+
+    /// A version of a flow.
+    pub fn version(&self, flow: u32, version: u32) -> Option<&Arc<Published>> {
+        self.flows.get(&(flow, version))
+    }
+
+    /// A segment.
+    pub fn segment(&self, id: &SegmentId) -> Option<&Arc<Segment>> {
+        self.segments.get(id)
+    }
+
+    /// The campaign that an enrollment begun at `now` counts for: the one the event names, if it
+    /// uses the flow; else of those that use it and whose dates hold `now` the one that started
+    /// last, by id where several did.
+    pub fn campaign(&self, flow: &FlowId, named: Option<&str>, now: Timestamp) -> Option<u32> {
+        let using = || self.campaigns.iter().filter(|(_, it)| it.flows.contains(flow));
+        let by_name = named.and_then(|name| using().find(|(_, it)| it.id.as_str() == name));
+        let by_date = || {
+            let mut open: Vec<_> = using().filter(|(_, it)| it.holds(now)).collect();
+            open.sort_by(|(_, a), (_, b)| b.starts.cmp(&a.starts).then_with(|| a.id.cmp(&b.id)));
+            open.first().copied()
+        };
+        by_name.or_else(by_date).map(|(number, _)| *number)
+    }
+
+    /// What new definitions may refer to.
+    pub fn known(&self, memory: &Memory) -> Known {
+        let mut known = Known::default();
+        for (id, segment) in &self.segments {
+            let linked = memory.flows.iter().find(|flow| &flow.segment == id);
+            known.segments.insert(id.clone(), linked.map(|flow| flow.id.clone()));
+            if let Membership::Rule(rule) = &segment.membership {
+                known.segment_rules.insert(id.clone(), rule.needs().segments.clone());
+            }
+        }
+        known.flows = memory.flows.iter().map(|flow| flow.id.clone()).collect();
+        known
+    }
+}
+
+/// What of `definitions` is not stored yet, in document order.
+#[derive(Debug, Default)]
+pub(super) struct News<'a> {
+    pub(super) segments: Vec<(&'a SegmentId, &'a str, ContentHash)>,
+    pub(super) flows: Vec<(&'a FlowId, &'a SegmentId, &'a str, ContentHash)>,
+    pub(super) campaigns: Vec<(&'a CampaignId, &'a str, ContentHash)>,
+}
+
+impl<'a> News<'a> {
+    pub(super) fn of(definitions: &'a Definitions, memory: &Memory) -> Self {
+        let mut news = Self::default();
+        for it in &definitions.segments {
+            let stored = memory.segments.get(&it.value.id);
+            if stored.is_none_or(|stored| stored.document != it.hash) {
+                news.segments.push((&it.value.id, &it.json, it.hash));
+            }
+        }
+        for it in &definitions.flows {
+            let stored = memory.flow_number(&it.value.id).and_then(|number| memory.flow(number));
+            let current = stored.and_then(|flow| flow.versions.last());
+            if current.is_none_or(|current| current.document != it.hash) {
+                news.flows.push((&it.value.id, &it.value.segment, &it.json, it.hash));
+            }
+        }
+        for it in &definitions.campaigns {
+            let stored = memory.campaign_number(&it.value.id);
+            let state = stored.and_then(|number| memory.campaigns.get(index(number)));
+            if state.is_none_or(|state| state.stored.document != it.hash) {
+                news.campaigns.push((&it.value.id, &it.json, it.hash));
+            }
+        }
+        news
+    }
+}

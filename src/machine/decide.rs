@@ -1,0 +1,249 @@
+//! `decide(state, now, input)`: the only place where choices are made.
+//!
+//! What may follow from each input:
+//!
+//! | Input | Records |
+//! |---|---|
+//! | event | `EventReceived`, then per flow that it starts `Enrolled` and the first steps, then one `EntriesRefused`; a line that repeats an event: `LineRead` |
+//! | customer | `CustomerChanged`; a line that changes nothing: `LineRead` |
+//! | definitions | `DocumentPart`s, `SegmentChanged`, `FlowPublished`, `CampaignChanged` |
+//! | timer | `WaitEnded` and the next steps, or `DeliveryAttempted`; nothing where it is stale |
+//! | outcome | `DeliverySent`, `DeliveryDeferred`, `DeliveryFailed` or `DeliverySkipped`; with the last one of its step also the next steps; nothing where it is stale |
+//!
+//! **Architecture invariant:** no effects. When rows are missing, the decision is thrown away and
+//! asked for again.
+
+use super::{
+    draft::Draft,
+    input::{Answer, Decision, Found, Input, Rejection, Stop, View},
+    key::{self, Key},
+    matching, publish,
+    reason::Idle,
+    record::{
+        CustomerChanged, EventReceived, InputOpened, LineRead, LineRejected, LossAccepted, Source,
+    },
+    row::{CustomerRow, Row},
+    settle, walk,
+};
+use crate::{
+    base::{
+        PartitionId, Timestamp,
+        limits::{
+            ACTIVITY_NAMES_MAX, ATTRIBUTES_BYTES_MAX, DEDUP_WINDOW, EVENT_AGE_MAX, EVENT_AHEAD_MAX,
+        },
+    },
+    model::{Activity, Customer, CustomerUpdate, Event, LineCode},
+};
+
+/// What follows from `input` at `now`.
+pub fn decide<V: View>(
+    view: &V,
+    partition: PartitionId,
+    now: Timestamp,
+    input: &Input,
+) -> Result<Decision, Stop> {
+    let mut draft = Draft::new(view, partition, now);
+    let answer = match input {
+        Input::Event { source, event } => decide_event(&mut draft, *source, event)?,
+        Input::Customer { source, update } => decide_customer(&mut draft, *source, update)?,
+        Input::BlankLine { source } => {
+            draft.push(LineRead { source: *source, line: Idle::Blank });
+            Answer::Unchanged
+        }
+        Input::BadLine { source, error } => {
+            let column = u64::try_from(error.column).unwrap_or(u64::MAX);
+            draft.push(LineRejected { source: *source, code: error.code.number(), column });
+            Answer::Unchanged
+        }
+        Input::OpenInput { kind, name, length, hash } => {
+            let input = super::memory::number(view.memory().inputs.len());
+            let (kind, name, length, hash) = (*kind, name.clone(), *length, *hash);
+            draft.push(InputOpened { kind, input, name, length, hash });
+            Answer::Accepted
+        }
+        Input::Publish { source, definitions } => {
+            publish::publish(&mut draft, *source, definitions)
+        }
+        Input::TimerDue(timer) => walk::timer_due(&mut draft, timer)?,
+        Input::Settled { delivery, place, attempt, outcome } => {
+            settle::settled(&mut draft, *delivery, *place, *attempt, outcome)?
+        }
+        Input::AcceptLoss { ends, acknowledged } => {
+            draft.push(LossAccepted { ends: *ends, acknowledged: *acknowledged });
+            Answer::Accepted
+        }
+    };
+    Ok(Decision { records: draft.into_records(), answer })
+}
+
+/// The rows that the decision is certain to need: to be loaded for a whole batch at once.
+pub fn first_rows(input: &Input) -> Vec<Key> {
+    match input {
+        Input::Event { event, .. } => event_rows(event),
+        Input::Customer { update, .. } => vec![key::customer(&update.id)],
+        Input::TimerDue(timer) => vec![key::enrollment(timer.place, timer.enrollment)],
+        Input::Settled { delivery, place, .. } => {
+            vec![key::enrollment(*place, delivery.enrollment.lsn)]
+        }
+        Input::BlankLine { .. }
+        | Input::BadLine { .. }
+        | Input::OpenInput { .. }
+        | Input::Publish { .. }
+        | Input::AcceptLoss { .. } => Vec::new(),
+    }
+}
+
+fn event_rows(event: &Event) -> Vec<Key> {
+    let mut keys =
+        vec![key::customer(&event.customer), key::activity(&event.customer, &event.name)];
+    keys.extend(event.id.as_ref().map(|id| key::seen(&event.customer, id)));
+    keys
+}
+
+fn decide_event<V: View>(
+    draft: &mut Draft<'_, V>,
+    source: Source,
+    event: &Event,
+) -> Result<Answer, Stop> {
+    draft.require(&event_rows(event))?;
+    if event.time.is_some_and(|time| time > draft.now.plus(EVENT_AHEAD_MAX)) {
+        return reject(draft, source, Rejection::TooFarAhead, LineCode::TooFarAhead);
+    }
+    if is_duplicate(draft, event)? {
+        if source.is_line() {
+            draft.push(LineRead { source, line: Idle::Duplicate });
+        }
+        return Ok(Answer::Duplicate);
+    }
+    let known = customer_row(draft, event)?;
+    let known_activity = activity_row(draft, event)?;
+    let names = known.as_ref().map_or(0, |row| super::memory::index(row.names));
+    let counted = known_activity.is_some() || names < ACTIVITY_NAMES_MAX;
+    let time = super::apply::activity_time(event.time, draft.now);
+    let too_old = draft.now.since(event.time.unwrap_or(draft.now)) > EVENT_AGE_MAX;
+    let lsn = draft.push(EventReceived {
+        source,
+        customer: event.customer.clone(),
+        created: known.is_none(),
+        id: event.id.clone(),
+        name: event.name.clone(),
+        time: event.time,
+        properties: event.properties.clone(),
+        too_old,
+        first: counted && known_activity.is_none(),
+        counted,
+    });
+    if too_old {
+        return Ok(Answer::Accepted);
+    }
+    let overflowed = known.as_ref().is_some_and(|row| row.overflowed) || !counted;
+    let customer = known.map_or_else(|| Customer::new(event.customer.clone()), |row| row.customer);
+    let activity = counted.then(|| match known_activity {
+        Some(mut activity) => {
+            activity.add(time);
+            activity
+        }
+        None => Activity::new(time),
+    });
+    let happened = matching::Happened { event, lsn, customer, activity, overflowed };
+    matching::match_flows(draft, &happened)?;
+    Ok(Answer::Accepted)
+}
+
+fn is_duplicate<V: View>(draft: &Draft<'_, V>, event: &Event) -> Result<bool, Stop> {
+    let Some(id) = &event.id else { return Ok(false) };
+    let seen = draft.row(&key::seen(&event.customer, id))?;
+    Ok(matches!(seen, Some(Row::Seen(time)) if draft.now.since(*time) < DEDUP_WINDOW))
+}
+
+fn customer_row<V: View>(draft: &Draft<'_, V>, event: &Event) -> Result<Option<CustomerRow>, Stop> {
+    Ok(match draft.row(&key::customer(&event.customer))? {
+        Some(Row::Customer(row)) => Some(row.clone()),
+        _ => None,
+    })
+}
+
+fn activity_row<V: View>(draft: &Draft<'_, V>, event: &Event) -> Result<Option<Activity>, Stop> {
+    Ok(match draft.row(&key::activity(&event.customer, &event.name))? {
+        Some(Row::Activity(activity)) => Some(activity.clone()),
+        _ => None,
+    })
+}
+
+fn decide_customer<V: View>(
+    draft: &mut Draft<'_, V>,
+    source: Source,
+    update: &CustomerUpdate,
+) -> Result<Answer, Stop> {
+    let known = match draft.row(&key::customer(&update.id))? {
+        Some(Row::Customer(row)) => Some(&row.customer),
+        _ => None,
+    };
+    let fresh = Customer::new(update.id.clone());
+    let before = known.unwrap_or(&fresh);
+    if attributes_after(before, update) > ATTRIBUTES_BYTES_MAX {
+        return reject(draft, source, Rejection::CustomerTooLarge, LineCode::TooLarge);
+    }
+    let mut attributes = update.attributes.clone();
+    attributes.retain(|name, value| before.attributes.get(name) != value.as_ref());
+    let change = CustomerChanged {
+        source,
+        customer: update.id.clone(),
+        created: known.is_none(),
+        email: update.email.clone().filter(|new| *new != before.email),
+        timezone: update.timezone.clone().filter(|new| *new != before.timezone),
+        locale: update.locale.clone().filter(|new| *new != before.locale),
+        attributes,
+        push: update.push.clone().filter(|new| *new != before.push),
+    };
+    if changes_nothing(&change) {
+        if source.is_line() {
+            draft.push(LineRead { source, line: Idle::Unchanged });
+        }
+        return Ok(Answer::Unchanged);
+    }
+    draft.push(change);
+    Ok(Answer::Accepted)
+}
+
+fn changes_nothing(change: &CustomerChanged) -> bool {
+    let fields = [&change.email, &change.timezone, &change.locale];
+    !change.created
+        && fields.iter().all(|field| field.is_none())
+        && change.attributes.is_empty()
+        && change.push.is_none()
+}
+
+/// The bytes of the customer's attributes once the update is applied.
+fn attributes_after(before: &Customer, update: &CustomerUpdate) -> usize {
+    let kept = before.attributes.iter().filter(|(name, _)| !update.attributes.contains_key(*name));
+    let kept = kept.map(|(name, value)| name.len() + value.as_str().len() + 4);
+    let set = update.attributes.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let set = set.map(|(name, value)| name.len() + value.as_str().len() + 4);
+    kept.chain(set).sum()
+}
+
+/// A caller is told; a line is recorded, so that reading goes on behind it.
+fn reject<V: View>(
+    draft: &mut Draft<'_, V>,
+    source: Source,
+    rejection: Rejection,
+    code: LineCode,
+) -> Result<Answer, Stop> {
+    if !source.is_line() {
+        return Err(Stop::Rejected(rejection));
+    }
+    draft.push(LineRejected { source, code: code.number(), column: 1 });
+    Ok(Answer::Unchanged)
+}
+
+impl<'a> Found<'a> {
+    /// The row, or nothing where it does not exist; `Err` where it is not in memory.
+    pub(super) fn resident(self, key: &Key) -> Result<Option<&'a Row>, Stop> {
+        match self {
+            Self::Row(row) => Ok(Some(row)),
+            Self::Absent => Ok(None),
+            Self::Missing => Err(Stop::Missing(vec![key.clone()])),
+        }
+    }
+}

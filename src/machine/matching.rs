@@ -1,0 +1,269 @@
+//! Event to flows: which ones it starts for its customer, and why it does not start the others.
+
+use std::collections::BTreeMap;
+
+use super::{
+    catalog::Published,
+    draft::Draft,
+    input::{Stop, View},
+    key,
+    reason::Refusal,
+    record::{Enrolled, EntriesRefused, TriggerData},
+    row::{Entry, Row},
+    walk::{self, Walker},
+};
+use crate::{
+    base::{
+        FlowId, Lsn, SegmentId,
+        id::customer_hash,
+        limits::{SEGMENT_DEPTH_MAX, TRIGGER_BYTES_MAX},
+    },
+    model::{
+        Activity, Condition, Customer, EntryRule, Event, Expression, Facts, JsonText, Membership,
+        Needs, Unknown,
+    },
+};
+
+/// An accepted event with the customer and the activity as it left them.
+#[derive(Debug)]
+pub(super) struct Happened<'a> {
+    pub(super) event: &'a Event,
+    pub(super) lsn: Lsn,
+    pub(super) customer: Customer,
+    /// Of the event's own name; none where the customer has too many names.
+    pub(super) activity: Option<Activity>,
+    /// Whether events of some name were not counted for this customer.
+    pub(super) overflowed: bool,
+}
+
+/// Enrols the customer in every flow that the event starts, flows by id.
+pub(super) fn match_flows<V: View>(
+    draft: &mut Draft<'_, V>,
+    happened: &Happened<'_>,
+) -> Result<(), Stop> {
+    let mut refused = Vec::new();
+    let view = draft.view;
+    for published in view.catalog().triggered_by(&happened.event.name) {
+        match admit(draft, happened, published)? {
+            Ok(key) => {
+                if let Err(reason) = enrol(draft, happened, published, key)? {
+                    refused.push((published.number, reason));
+                }
+            }
+            Err(reason) => refused.push((published.number, reason)),
+        }
+    }
+    if !refused.is_empty() {
+        let event = draft.back(happened.lsn);
+        draft.push(EntriesRefused { event, refused });
+    }
+    Ok(())
+}
+
+/// The entry key with which the customer may enter, or why not.
+fn admit<V: View>(
+    draft: &Draft<'_, V>,
+    happened: &Happened<'_>,
+    published: &Published,
+) -> Result<Result<Option<String>, Refusal>, Stop> {
+    let flow = &published.flow;
+    let judge = Judge { draft, happened, flow: Some(&flow.id) };
+    if let Some(filter) = &flow.trigger.filter {
+        match judge.holds(filter, 0)? {
+            Ok(true) => {}
+            Ok(false) => return Ok(Err(Refusal::Filter)),
+            Err(_) => return Ok(Err(Refusal::FilterUnknown)),
+        }
+    }
+    match judge.in_segment(&flow.segment, 0)? {
+        Ok(true) => {}
+        Ok(false) => return Ok(Err(Refusal::NotInSegment)),
+        Err(_) => return Ok(Err(Refusal::SegmentUnknown)),
+    }
+    let key = match &flow.entry_key {
+        None => None,
+        Some(expression) => match judge.key(expression)? {
+            Some(key) => Some(key),
+            None => return Ok(Err(Refusal::NoEntryKey)),
+        },
+    };
+    Ok(may_enter(draft, happened, published, key.as_deref())?.map_or(Ok(key), Err))
+}
+
+/// What the memory of entries says against entering with this key.
+fn may_enter<V: View>(
+    draft: &Draft<'_, V>,
+    happened: &Happened<'_>,
+    published: &Published,
+    key: Option<&str>,
+) -> Result<Option<Refusal>, Stop> {
+    let id = &happened.event.customer;
+    let row = draft.row(&key::entry(id, published.number, key))?;
+    let Some(Row::Entry(Entry { started_at, latest, .. })) = row else { return Ok(None) };
+    let enrollment = draft.row(&key::enrollment(customer_hash(id), *latest))?;
+    if matches!(enrollment, Some(Row::Enrollment(it)) if it.is_active()) {
+        return Ok(Some(Refusal::AlreadyActive));
+    }
+    Ok(match published.flow.entry {
+        EntryRule::Once => Some(Refusal::AlreadyEntered),
+        EntryRule::EveryTime => None,
+        EntryRule::After(span) => (draft.now.since(*started_at) < span).then_some(Refusal::TooSoon),
+    })
+}
+
+fn enrol<V: View>(
+    draft: &mut Draft<'_, V>,
+    happened: &Happened<'_>,
+    published: &Published,
+    key: Option<String>,
+) -> Result<Result<(), Refusal>, Stop> {
+    let event = happened.event;
+    let trigger = trigger_data(event, published);
+    let bytes: usize = trigger.values.iter().map(|(k, v)| k.len() + v.as_str().len()).sum();
+    if bytes > TRIGGER_BYTES_MAX {
+        return Ok(Err(Refusal::TooLarge));
+    }
+    let named = campaign_named(event);
+    let catalog = draft.view.catalog();
+    let campaign = catalog.campaign(&published.flow.id, named.as_deref(), draft.now);
+    let place = customer_hash(&event.customer);
+    let enrolled = Enrolled {
+        event: draft.back(happened.lsn),
+        customer: event.customer.clone(),
+        place,
+        flow: published.number,
+        version: published.version,
+        key: key.clone(),
+        campaign,
+        trigger: trigger.clone(),
+    };
+    let id = draft.push(enrolled);
+    let mut walker = Walker {
+        published,
+        customer: &happened.customer,
+        trigger: &trigger,
+        key: key.as_deref(),
+        started_at: draft.now,
+        id,
+        place,
+        campaign,
+        latest: id,
+        step: 0,
+        visits: 0,
+        round: 0,
+    };
+    walk::enter(draft, &mut walker, Some(0));
+    Ok(Ok(()))
+}
+
+/// What the version's steps use of the event.
+fn trigger_data(event: &Event, published: &Published) -> TriggerData {
+    let paths = &published.flow.trigger_paths;
+    let properties = event.properties.value();
+    let values = paths.iter().filter_map(|path| {
+        let rest = path.strip_prefix("trigger.properties")?;
+        let value = walk::descend(&properties, rest)?;
+        Some((path.clone(), JsonText::new(value)))
+    });
+    TriggerData {
+        id: event.id.clone(),
+        name: event.name.clone(),
+        time: event.time,
+        values: values.collect(),
+    }
+}
+
+/// The campaign that the event names.
+fn campaign_named(event: &Event) -> Option<String> {
+    if !event.properties.as_str().contains("campaign") {
+        return None;
+    }
+    let properties = event.properties.value();
+    let named = ["campaign", "utm_campaign"].iter().find_map(|name| properties.get(name)?.as_str());
+    named.map(str::to_owned)
+}
+
+/// Evaluates conditions for an event's customer.
+struct Judge<'a, 'd, V> {
+    draft: &'a Draft<'d, V>,
+    happened: &'a Happened<'a>,
+    flow: Option<&'a FlowId>,
+}
+
+type Verdict<T> = Result<Result<T, Unknown>, Stop>;
+type Memberships = BTreeMap<SegmentId, Result<bool, Unknown>>;
+
+impl<V: View> Judge<'_, '_, V> {
+    fn holds(&self, condition: &Condition, depth: usize) -> Verdict<bool> {
+        Ok(match self.memberships(condition.needs(), depth)? {
+            Ok(memberships) => self.with_facts(&memberships, |facts| condition.holds(facts)),
+            Err(unknown) => Err(unknown),
+        })
+    }
+
+    /// The entry key; an expression without an answer gives none.
+    fn key(&self, expression: &Expression) -> Result<Option<String>, Stop> {
+        Ok(match self.memberships(expression.needs(), 0)? {
+            Ok(memberships) => {
+                self.with_facts(&memberships, |facts| expression.key(facts)).unwrap_or_default()
+            }
+            Err(_) => None,
+        })
+    }
+
+    fn in_segment(&self, id: &SegmentId, depth: usize) -> Verdict<bool> {
+        let Some(segment) = self.draft.view.catalog().segment(id) else {
+            return Ok(Err(Unknown(format!("there is no segment `{id}`"))));
+        };
+        match &segment.membership {
+            Membership::Members(members) => Ok(Ok(members.contains(&self.happened.event.customer))),
+            Membership::Rule(_) if depth > SEGMENT_DEPTH_MAX => {
+                Ok(Err(Unknown("segments refer to each other too deeply".to_owned())))
+            }
+            Membership::Rule(rule) => {
+                // A rule knows nothing of the flow that asks.
+                Judge { flow: None, ..*self }.holds(rule, depth)
+            }
+        }
+    }
+
+    /// Makes sure that all a condition needs is at hand, and asks the segments it names.
+    fn memberships(&self, needs: &Needs, depth: usize) -> Verdict<Memberships> {
+        let id = &self.happened.event.customer;
+        let others = needs.activities.iter().filter(|name| **name != self.happened.event.name);
+        let keys: Vec<_> = others.map(|name| key::activity(id, name)).collect();
+        self.draft.require(&keys)?;
+        if self.happened.overflowed && needs.activities.iter().any(|n| self.activity(n).is_none()) {
+            let text = "the customer has more event names than are remembered";
+            return Ok(Err(Unknown(text.to_owned())));
+        }
+        let mut memberships = Memberships::new();
+        for segment in &needs.segments {
+            memberships.insert(segment.clone(), self.in_segment(segment, depth + 1)?);
+        }
+        Ok(Ok(memberships))
+    }
+
+    fn with_facts<T>(&self, memberships: &Memberships, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let unasked = || Err(Unknown("a segment the condition does not name".to_owned()));
+        ask(&Facts {
+            now: self.draft.now,
+            id: &self.happened.event.customer,
+            customer: Some(&self.happened.customer),
+            event: self.flow.and(Some(self.happened.event)),
+            flow: self.flow,
+            activity: &|name| self.activity(name),
+            segment: &|id| memberships.get(id).cloned().unwrap_or_else(unasked),
+        })
+    }
+
+    fn activity(&self, name: &str) -> Option<&Activity> {
+        if name == self.happened.event.name {
+            return self.happened.activity.as_ref();
+        }
+        match self.draft.row(&key::activity(&self.happened.event.customer, name)) {
+            Ok(Some(Row::Activity(activity))) => Some(activity),
+            _ => None,
+        }
+    }
+}

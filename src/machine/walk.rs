@@ -1,0 +1,323 @@
+//! An enrollment's walk: from step to step until one of them waits, sends or ends it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    apply::TimerSet,
+    catalog::Published,
+    delivery::Recipient,
+    draft::Draft,
+    input::{Answer, Stop, View},
+    key,
+    memory::{index, number},
+    reason::Skip,
+    record::{
+        At, DeliveryAttempted, DeliveryRequested, DeliverySkipped, Exited, TriggerData, WaitEnded,
+        WaitStarted,
+    },
+    row::{Enrollment, Phase, Row, Stage},
+    step::{self, Entered},
+};
+use crate::{
+    base::{
+        EnrollmentId, Lsn, Timestamp,
+        limits::{STEP_BUDGET, VALUES_BYTES_MAX},
+    },
+    model::{Action, After, Customer, JsonText, Step},
+};
+
+/// An enrollment on its way, with all that its steps may ask for.
+#[derive(Debug)]
+pub(super) struct Walker<'a> {
+    pub(super) published: &'a Published,
+    pub(super) customer: &'a Customer,
+    pub(super) trigger: &'a TriggerData,
+    pub(super) key: Option<&'a str>,
+    pub(super) started_at: Timestamp,
+    pub(super) id: Lsn,
+    pub(super) place: u64,
+    pub(super) campaign: Option<u32>,
+    pub(super) latest: Lsn,
+    /// The position of the step it is at.
+    pub(super) step: u32,
+    pub(super) visits: u32,
+    /// Which round of settling the deliveries requested now will be in.
+    pub(super) round: u32,
+}
+
+/// A timer's time has come; one that the row no longer names is stale and changes nothing.
+pub(super) fn timer_due<V: View>(
+    draft: &mut Draft<'_, V>,
+    timer: &TimerSet,
+) -> Result<Answer, Stop> {
+    let Some(Row::Enrollment(enrollment)) =
+        draft.row(&key::enrollment(timer.place, timer.enrollment))?
+    else {
+        return Ok(Answer::Unchanged);
+    };
+    match &enrollment.phase {
+        Phase::Waiting { step, due, set } if *set == timer.set => {
+            let (step, due, set) = (*step, *due, *set);
+            let from = Resume { id: timer.enrollment, place: timer.place, step, round: 0 };
+            resume(draft, from, enrollment, |draft, walker| {
+                let at = walker.at(draft);
+                let set = draft.back(set);
+                walker.latest = draft.push(WaitEnded { at, due, set });
+                let next = walker.next();
+                enter(draft, walker, next);
+            })?;
+            Ok(Answer::Accepted)
+        }
+        Phase::Sending { step, deliveries, .. } => {
+            let open = deliveries
+                .iter()
+                .find(|open| matches!(open.stage, Stage::Deferred { set, .. } if set == timer.set));
+            let Some(open) = open else { return Ok(Answer::Unchanged) };
+            let from = Resume { id: timer.enrollment, place: timer.place, step: *step, round: 0 };
+            resume(draft, from, enrollment, |draft, walker| {
+                let (at, set) = (walker.at(draft), draft.back(timer.set));
+                let (subscription, due) = (open.subscription, timer.due);
+                let attempt = open.attempt.saturating_add(1);
+                draft.push(DeliveryAttempted { at, subscription, attempt, due, set });
+            })?;
+            Ok(Answer::Accepted)
+        }
+        Phase::Waiting { .. } | Phase::Entering | Phase::Ended { .. } => Ok(Answer::Unchanged),
+    }
+}
+
+/// Where a stored enrollment goes on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resume {
+    pub(super) id: Lsn,
+    pub(super) place: u64,
+    pub(super) step: u32,
+    pub(super) round: u32,
+}
+
+/// Puts a stored enrollment back on its way.
+pub(super) fn resume<V: View>(
+    draft: &mut Draft<'_, V>,
+    from: Resume,
+    enrollment: &Enrollment,
+    go: impl FnOnce(&mut Draft<'_, V>, &mut Walker<'_>),
+) -> Result<(), Stop> {
+    let unknown;
+    let customer = match draft.row(&key::customer(&enrollment.customer))? {
+        Some(Row::Customer(row)) => &row.customer,
+        _ => {
+            unknown = Customer::new(enrollment.customer.clone());
+            &unknown
+        }
+    };
+    let version = draft.view.catalog().version(enrollment.flow, enrollment.version);
+    let mut walker = Walker {
+        published: version.expect("every version that was published is in the catalog"),
+        customer,
+        trigger: &enrollment.trigger,
+        key: enrollment.key.as_deref(),
+        started_at: enrollment.started_at,
+        id: from.id,
+        place: from.place,
+        campaign: enrollment.campaign,
+        latest: enrollment.latest,
+        step: from.step,
+        visits: enrollment.visits,
+        round: from.round,
+    };
+    go(draft, &mut walker);
+    Ok(())
+}
+
+/// Enters the step at `next` and those after it, until one takes time or the enrollment is over.
+pub(super) fn enter<V: View>(
+    draft: &mut Draft<'_, V>,
+    walker: &mut Walker<'_>,
+    mut next: Option<usize>,
+) {
+    while let Some(position) = next {
+        walker.step = number(position);
+        if walker.visits >= STEP_BUDGET {
+            return exit(draft, walker, "step_budget");
+        }
+        walker.visits += 1;
+        match enter_one(draft, walker) {
+            Then::Next(following) => next = following,
+            Then::Stay => return,
+        }
+    }
+    exit(draft, walker, "completed");
+}
+
+/// What comes after entering a step.
+enum Then {
+    /// The step at this position, at once; none: the end of the flow.
+    Next(Option<usize>),
+    /// Nothing now: the step takes time, or the enrollment is over.
+    Stay,
+}
+
+fn enter_one<V: View>(draft: &mut Draft<'_, V>, walker: &mut Walker<'_>) -> Then {
+    let action = walker.action();
+    match step::enter(action, walker.customer, draft.now) {
+        Entered::Wait { due } => {
+            let at = walker.at(draft);
+            walker.latest = draft.push(WaitStarted { at, due, zone: None, zone_data: None });
+            Then::Stay
+        }
+        Entered::Exit(reason) => {
+            exit(draft, walker, &reason);
+            Then::Stay
+        }
+        Entered::Deliver(recipients) => match walker.values(draft) {
+            Some(values) => {
+                request(draft, walker, recipients, &values);
+                Then::Stay
+            }
+            None => skip(draft, walker, Skip::TemplateError),
+        },
+        Entered::Skip(reason) => skip(draft, walker, reason),
+    }
+}
+
+fn skip<V: View>(draft: &mut Draft<'_, V>, walker: &mut Walker<'_>, reason: Skip) -> Then {
+    let at = walker.at(draft);
+    walker.latest = draft.push(DeliverySkipped { at, requested: None, round: 0, reason });
+    match step::on_skip(walker.action()) {
+        After::Continue => Then::Next(walker.next()),
+        After::Exit => {
+            exit(draft, walker, "skipped");
+            Then::Stay
+        }
+    }
+}
+
+fn request<V: View>(
+    draft: &mut Draft<'_, V>,
+    walker: &mut Walker<'_>,
+    recipients: Vec<Recipient>,
+    values: &BTreeMap<String, JsonText>,
+) {
+    let subscriptions = u16::try_from(recipients.len()).expect("subscriptions are bounded");
+    for (recipient, position) in recipients.into_iter().zip(1_u16..) {
+        let subscription = if matches!(recipient, Recipient::Email(_)) { 0 } else { position };
+        let at = walker.at(draft);
+        let (round, values) = (walker.round, values.clone());
+        walker.latest = draft.push(DeliveryRequested {
+            at,
+            subscription,
+            subscriptions,
+            round,
+            recipient,
+            values,
+        });
+    }
+}
+
+/// Ends the enrollment.
+pub(super) fn exit<V: View>(draft: &mut Draft<'_, V>, walker: &mut Walker<'_>, reason: &str) {
+    let at = walker.at(draft);
+    walker.latest = draft.push(Exited { at, reason: reason.to_owned() });
+}
+
+impl<'a> Walker<'a> {
+    /// The action of the step it is at.
+    pub(super) fn action(&self) -> &'a Action {
+        &self.here().action
+    }
+
+    /// The position of the step that follows the one it is at.
+    pub(super) fn next(&self) -> Option<usize> {
+        self.here().next
+    }
+
+    fn here(&self) -> &'a Step {
+        self.published.flow.steps.get(index(self.step)).expect("a version's steps never change")
+    }
+
+    /// Where its next record stands.
+    pub(super) fn at<V: View>(&self, draft: &Draft<'_, V>) -> At {
+        At {
+            enrollment: draft.back(self.id),
+            previous: draft.back(self.latest),
+            place: self.place,
+            flow: self.published.number,
+            version: self.published.version,
+            step: self.step,
+            visit: self.visits,
+            campaign: self.campaign,
+        }
+    }
+
+    /// The values of the variables that the step's templates use; none where they are too large
+    /// for one message. What is null or missing is left out.
+    fn values<V: View>(&self, draft: &Draft<'_, V>) -> Option<BTreeMap<String, JsonText>> {
+        let variables = self.action().variables();
+        let values = variables.into_iter().filter_map(|path| {
+            let value = self.value(draft, &path)?;
+            Some((path, value))
+        });
+        let values: BTreeMap<_, _> = values.collect();
+        let bytes: usize = values.iter().map(|(path, it)| path.len() + it.as_str().len()).sum();
+        (bytes <= VALUES_BYTES_MAX).then_some(values)
+    }
+
+    fn value<V: View>(&self, draft: &Draft<'_, V>, path: &str) -> Option<JsonText> {
+        let (root, field) = path.split_once('.').unwrap_or((path, ""));
+        let found = match (root, field) {
+            ("customer", _) => return customer_value(self.customer, field),
+            ("trigger", "id") => self.trigger.id.as_ref()?.as_str().into(),
+            ("trigger", "name") => self.trigger.name.as_str().into(),
+            ("trigger", "time") => self.trigger.time?.to_string().into(),
+            ("trigger", _) => return self.trigger.values.get(path).cloned(),
+            ("enrollment", "id") => {
+                EnrollmentId { partition: draft.partition, lsn: self.id }.to_string().into()
+            }
+            ("enrollment", "key") => self.key?.into(),
+            ("enrollment", "started_at") => self.started_at.to_string().into(),
+            ("enrollment", "campaign") => {
+                draft.view.memory().campaign(self.campaign?)?.id.as_str().into()
+            }
+            ("flow", "id") => self.published.flow.id.as_str().into(),
+            ("flow", "version") => self.published.version.into(),
+            ("step", "id") => self.here().id.as_str().into(),
+            ("now", _) => draft.now.to_string().into(),
+            _ => return None,
+        };
+        Some(JsonText::new(&found))
+    }
+}
+
+fn customer_value(customer: &Customer, field: &str) -> Option<JsonText> {
+    let text = |value: &str| Some(JsonText::new(&value.into()));
+    match field.split_once('.').unwrap_or((field, "")) {
+        ("id", _) => text(customer.id.as_str()),
+        ("email", _) => text(customer.email.as_deref()?),
+        ("timezone", _) => text(customer.timezone.as_deref()?),
+        ("locale", _) => text(customer.locale.as_deref()?),
+        ("attributes", "") => {
+            let all = customer.attributes.iter().map(|(k, v)| (k.clone(), v.value()));
+            Some(JsonText::new(&serde_json::Value::Object(all.collect())))
+        }
+        ("attributes", rest) => {
+            let (name, deeper) = rest
+                .split_once('.')
+                .map_or((rest, ""), |(name, _)| (name, rest.get(name.len()..).unwrap_or_default()));
+            let value = customer.attributes.get(name)?;
+            if deeper.is_empty() {
+                return (value.as_str() != "null").then(|| value.clone());
+            }
+            descend(&value.value(), deeper).map(JsonText::new)
+        }
+        _ => None,
+    }
+}
+
+/// Follows `.name` after `.name` into a value; nothing where one is missing or null.
+pub(super) fn descend<'v>(
+    value: &'v serde_json::Value,
+    path: &str,
+) -> Option<&'v serde_json::Value> {
+    let mut names = path.split('.').filter(|name| !name.is_empty());
+    names.try_fold(value, |value, name| value.get(name)).filter(|found| !found.is_null())
+}
