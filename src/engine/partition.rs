@@ -1,0 +1,251 @@
+//! One partition: decides inputs, applies their records at once and encodes them into chunks. What
+//! leaves is the caller's business, and may leave only when its LSN is durable.
+
+use std::{collections::VecDeque, mem, sync::Arc};
+
+use super::state::{State, timer_set};
+use crate::{
+    base::{DeliveryId, InstanceId, Limits, Lsn, PartitionId, Timestamp, limits::RECORD_BYTES_MAX},
+    machine::{
+        apply::{TimerSet, apply, rows_of},
+        decide::{decide, first_rows},
+        delivery::Delivery,
+        input::{Answer, Decision, Input, Rejection, Stop},
+        key,
+        record::Record,
+        row::{Phase, Row, Stage},
+        step::StepMessage,
+    },
+    store::{self, ChunkBuilder, Fold, Group, Log, Store},
+};
+
+/// More rounds of loading rows than any decision can need.
+const FETCHES_MAX: usize = 100_000;
+/// What a record takes in a chunk besides its body, at most.
+const FRAME_BYTES: usize = 24;
+
+/// A chunk on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) position: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A delivery that is to be handed out once its record is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Requested {
+    pub(super) lsn: Lsn,
+    pub(super) round: u32,
+    pub(super) id: DeliveryId,
+}
+
+/// One partition of a data directory, owned by one thread.
+#[derive(Debug)]
+pub struct Partition {
+    pub(super) id: PartitionId,
+    pub(super) instance: InstanceId,
+    pub(super) state: State,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) log: Arc<dyn Log>,
+    pub(super) limits: Limits,
+    /// What a reader of all chunks sealed so far sees.
+    pub(super) fold: Fold,
+    open: Option<ChunkBuilder>,
+    sealed: Vec<Sealed>,
+    pub(super) requested: VecDeque<Requested>,
+    pub(super) since_checkpoint: u64,
+    /// Bytes of record bodies written since it was opened.
+    pub(super) body_bytes: u64,
+}
+
+impl Partition {
+    pub(super) fn new(
+        instance: InstanceId,
+        state: State,
+        store: Arc<dyn Store>,
+        log: Arc<dyn Log>,
+        limits: Limits,
+        fold: Fold,
+    ) -> Self {
+        let in_flight = state.memory.in_flight.iter();
+        let requested = in_flight.map(|((round, id), it)| {
+            Requested { lsn: it.requested, round: *round, id: *id }
+        });
+        let mut requested: Vec<_> = requested.collect();
+        requested.sort_unstable();
+        Self {
+            id: fold.partition(),
+            instance,
+            state,
+            store,
+            log,
+            limits,
+            fold,
+            open: None,
+            sealed: Vec::new(),
+            requested: requested.into(),
+            since_checkpoint: 0,
+            body_bytes: 0,
+        }
+    }
+
+    /// The latest record, durable or not.
+    pub(super) fn latest(&self) -> Lsn {
+        self.state.memory.latest
+    }
+
+    /// The time of the latest record.
+    pub(super) fn recorded_time(&self) -> Timestamp {
+        self.state.memory.now
+    }
+
+    /// Decides one input, applies what follows and adds it to the open chunk.
+    pub(super) fn decide(
+        &mut self,
+        now: Timestamp,
+        input: &Input,
+    ) -> store::Result<Result<Answer, Rejection>> {
+        let now = now.max(self.recorded_time());
+        let Decision { records, answer } = match self.ask(now, input)? {
+            Ok(decision) => decision,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let first = self.state.memory.next_lsn();
+        self.prepare(first, &records)?;
+        for (record, index) in records.iter().zip(0_u64..) {
+            let lsn = first.plus(index);
+            apply(&mut self.state, self.id, lsn, now, record);
+            self.note_request(lsn, record);
+        }
+        self.append(now, &records);
+        if matches!(answer, Answer::Published { .. }) {
+            self.state.refresh_catalog(&*self.store)?;
+        }
+        if let (Input::TimerDue(timer), Answer::Unchanged) = (input, &answer) {
+            use crate::machine::apply::Projections;
+            self.state.clear_timer(*timer);
+        }
+        Ok(Ok(answer))
+    }
+
+    fn ask(
+        &mut self,
+        now: Timestamp,
+        input: &Input,
+    ) -> store::Result<Result<Decision, Rejection>> {
+        self.state.fetch(&*self.store, first_rows(input))?;
+        for _ in 0..FETCHES_MAX {
+            match decide(&self.state, self.id, now, input) {
+                Ok(decision) => return Ok(Ok(decision)),
+                Err(Stop::Rejected(rejection)) => return Ok(Err(rejection)),
+                Err(Stop::Missing(keys)) => self.state.fetch(&*self.store, keys)?,
+            }
+        }
+        panic!("a decision never needs this many rounds of loading");
+    }
+
+    /// Loads the rows that the records change and the decision did not read.
+    fn prepare(&mut self, first: Lsn, records: &[Record]) -> store::Result<()> {
+        let keys = records.iter().zip(0_u64..).flat_map(|(it, n)| rows_of(first.plus(n), it));
+        let keys = keys.collect();
+        self.state.fetch(&*self.store, keys)
+    }
+
+    fn note_request(&mut self, lsn: Lsn, record: &Record) {
+        let (at, subscription, round) = match record {
+            Record::DeliveryRequested(it) => (&it.at, it.subscription, it.round),
+            Record::DeliveryAttempted(it) => (&it.at, it.subscription, 0),
+            _ => return,
+        };
+        let enrollment = at.enrollment(lsn, self.id);
+        let id = DeliveryId { enrollment, visit: at.visit, subscription };
+        self.requested.push_back(Requested { lsn, round, id });
+    }
+
+    /// Adds a group to the open chunk; one that does not fit gets chunks of its own.
+    fn append(&mut self, now: Timestamp, records: &[Record]) {
+        let encoded: Vec<_> =
+            records.iter().map(|it| (it.kind(), it.version(), it.encode())).collect();
+        let bytes: usize = encoded.iter().map(|(_, _, body)| body.len() + FRAME_BYTES).sum();
+        self.since_checkpoint += u64::try_from(records.len()).expect("a group fits in memory");
+        self.body_bytes += u64::try_from(bytes).expect("a group fits in memory");
+        if self.open_bytes() + bytes > self.limits.chunk_bytes {
+            self.seal(Group::Ends);
+        }
+        for (kind, version, body) in encoded {
+            assert!(body.len() <= RECORD_BYTES_MAX, "decisions bound what a record holds");
+            let full = self.open_bytes() + body.len() + FRAME_BYTES > self.limits.chunk_bytes;
+            if full {
+                self.seal(Group::Continues);
+            }
+            let open = self.open.get_or_insert_with(|| ChunkBuilder::new(now));
+            open.push(now, kind, version, &body);
+        }
+        if self.open_bytes() >= self.limits.chunk_bytes {
+            self.seal(Group::Ends);
+        }
+    }
+
+    fn open_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, ChunkBuilder::len_bytes)
+    }
+
+    fn seal(&mut self, group: Group) {
+        if let Some(open) = self.open.take() {
+            let (position, bytes) = self.fold.seal(open, group);
+            self.sealed.push(Sealed { position, bytes });
+        }
+    }
+
+    /// Closes the open chunk and hands over all that are not with the commit thread yet.
+    pub(super) fn take_sealed(&mut self) -> Vec<Sealed> {
+        self.seal(Group::Ends);
+        mem::take(&mut self.sealed)
+    }
+
+    /// Bytes that are not with the commit thread yet.
+    pub(super) fn unsealed_bytes(&self) -> usize {
+        self.open_bytes() + self.sealed.iter().map(|sealed| sealed.bytes.len()).sum::<usize>()
+    }
+
+    /// The least timer whose time has come.
+    pub(super) fn due_timer(&mut self, now: Timestamp) -> store::Result<Option<TimerSet>> {
+        Ok(self.state.timers.peek(&*self.store, now)?.map(timer_set))
+    }
+
+    /// When the next timer is due.
+    pub(super) fn next_due(&mut self) -> store::Result<Option<Timestamp>> {
+        self.state.timers.next_due(&*self.store)
+    }
+
+    /// The delivery as a worker gets it; none where it has been settled since.
+    pub(super) fn delivery(&mut self, requested: Requested) -> store::Result<Option<Delivery>> {
+        let Some(flying) = self.state.memory.in_flight.get(&(requested.round, requested.id)) else {
+            return Ok(None);
+        };
+        let flying = *flying;
+        let id = requested.id;
+        let key = key::enrollment(flying.place, id.enrollment.lsn);
+        self.state.table.fetch(&*self.store, [&key])?;
+        let store::Found::Row(Row::Enrollment(enrollment)) = self.state.table.get(&key) else {
+            return Ok(None);
+        };
+        let Phase::Sending { step, time, values, deliveries } = &enrollment.phase else {
+            return Ok(None);
+        };
+        let open = deliveries.iter().find(|open| open.subscription == id.subscription);
+        let open = open.filter(|open| open.stage == Stage::InFlight);
+        let version = self.state.catalog.version(enrollment.flow, enrollment.version);
+        let (Some(open), Some(version)) = (open, version) else { return Ok(None) };
+        Ok(Some(Delivery {
+            id,
+            instance: self.instance,
+            attempt: open.attempt,
+            time: *time,
+            customer: enrollment.customer.clone(),
+            recipient: open.recipient.clone(),
+            content: Arc::new(StepMessage { published: Arc::clone(version), step: *step }),
+            values: Arc::new(values.clone()),
+        }))
+    }
+}
