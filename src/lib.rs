@@ -1,2 +1,3 @@
 //! Onward: a durable customer-flow engine.
 pub mod base;
+pub mod store;
