@@ -103,6 +103,8 @@ pub const VALUE_BYTES_MAX: usize = 96 * 1024;
 pub const PAGE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of one row with its key.
 pub const ROW_BYTES_MAX: usize = 72 * 1024;
+/// Bytes of one part of the memory image that a checkpoint saves.
+pub const MEMORY_PART_BYTES: usize = 64 * 1024;
 /// Timers of one piece of a timer run.
 pub const RUN_TIMERS_MAX: usize = 2_000;
 /// sled's segment size, chosen so that no leaf of sixteen values ever leaves the segments.
@@ -128,6 +130,7 @@ const _: () = assert!(
     TRIGGER_BYTES_MAX + VALUES_BYTES_MAX + SUBSCRIPTIONS_MAX * SUBSCRIPTION_BYTES_MAX + 4096
         <= ROW_BYTES_MAX
 );
+const _: () = assert!(MEMORY_PART_BYTES <= VALUE_BYTES_MAX);
 const _: () = assert!(RUN_TIMERS_MAX * 40 + 1024 <= VALUE_BYTES_MAX);
 const _: () = assert!(CHECKPOINT_SLICE_BYTES + 4 * CHUNK_BYTES_MAX <= SYNC_BYTES_MAX);
 

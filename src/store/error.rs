@@ -1,0 +1,127 @@
+//! What can go wrong below the engine. Every variant is a reason to stop.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::base::{InstanceId, Lsn, Malformed, Timestamp};
+
+/// A fault of the disk, of its contents, or of the way the directory is used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused.
+    #[error("cannot {what} {}: {source}; check its permissions and the free space", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another process, or another engine in this one, holds the directory.
+    #[error("{} is in use by another process; stop it or choose another directory", .path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is no data directory here.
+    #[error("{} holds no data; check the path, or create it by starting the engine there", .path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The path names something else.
+    #[error("{} is not a directory; choose another path", .path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A newer program wrote this directory.
+    #[error(
+        "the directory has format {found} and this program knows up to {known}; use a newer program"
+    )]
+    NewerFormat {
+        /// What the directory says.
+        found: u16,
+        /// What this program can read.
+        known: u16,
+    },
+    /// Something of another data directory.
+    #[error(
+        "{place} belongs to directory {found}, not {expected}; restore the file that belongs here"
+    )]
+    OtherInstance {
+        /// Where it was found.
+        place: String,
+        /// Whose it is.
+        found: InstanceId,
+        /// Whose it should be.
+        expected: InstanceId,
+    },
+    /// The number of partitions is fixed when a directory is created.
+    #[error("the directory has {found} partitions, not {expected}; the count is fixed at creation")]
+    PartitionCount {
+        /// What the directory says.
+        found: u16,
+        /// What was asked for.
+        expected: u16,
+    },
+    /// The hash that places customers is fixed when a directory is created.
+    #[error(
+        "the directory places customers by {found}, not {expected}; use the program that made it"
+    )]
+    OtherHash {
+        /// What the directory says.
+        found: String,
+        /// What this program uses.
+        expected: &'static str,
+    },
+    /// Stored bytes are not what was written.
+    #[error("{place} is damaged: {what}; restore a backup, or copy the directory and ask for help")]
+    Damaged {
+        /// What is wrong.
+        what: String,
+        /// Where.
+        place: String,
+    },
+    /// Somebody else appended at this position.
+    #[error("position {position} of the log is taken; another owner writes it, so start again")]
+    Conflict {
+        /// Where.
+        position: u64,
+    },
+    /// The log ends before what was acknowledged.
+    #[error(
+        "the log ends at record {ends}, but record {acknowledged} was acknowledged at {at}; restore \
+         the missing data, or continue without it with --accept-loss"
+    )]
+    Shortened {
+        /// The last record that is there.
+        ends: Lsn,
+        /// The last record that somebody was told of.
+        acknowledged: Lsn,
+        /// When.
+        at: Timestamp,
+    },
+    /// An earlier operation failed, and what is in memory may not be what is on disk.
+    #[error("an earlier operation on {} failed; close the directory and open it again", .path.display())]
+    Poisoned {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    /// For `map_err`: the operating system refused to do `what` on `path`.
+    pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, path: path.to_owned(), source }
+    }
+
+    /// For `map_err`: the bytes at `place` are not in their format.
+    pub(super) fn malformed(place: impl FnOnce() -> String) -> impl FnOnce(Malformed) -> Self {
+        move |why| Self::Damaged { what: why.to_string(), place: place() }
+    }
+}

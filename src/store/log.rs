@@ -1,0 +1,221 @@
+//! Seam 2: one partition's log of chunks, the local one over a store, and reading it.
+
+use std::sync::Arc;
+
+use super::{
+    Effect, Error, Fold, Inserted, Record, Store, Tree,
+    chunk::{self, Header},
+    fold::damaged,
+};
+use crate::base::{Lsn, PartitionId};
+
+const PARTITION_BYTES: usize = 2;
+
+/// Chunks at dense positions. Appends end in stored, conflict or, as an error, unknown.
+pub trait Log: Send + Sync + std::fmt::Debug {
+    /// Appends `chunk` at `position`, unless something is there.
+    fn submit(&self, position: u64, chunk: &[u8]) -> Result<Inserted, Error>;
+    /// Returns once every chunk submitted before is durable.
+    fn sync(&self) -> Result<(), Error>;
+    /// The chunk at the first position at or after `from`.
+    fn read(&self, from: u64) -> Result<Option<(u64, Vec<u8>)>, Error>;
+    /// The position after the last chunk.
+    fn tail(&self) -> Result<u64, Error>;
+    /// Removes the chunks at positions below `below`, but never the last one of the log.
+    fn trim(&self, below: u64) -> Result<(), Error>;
+}
+
+/// A log in a store.
+#[derive(Debug, Clone)]
+pub struct LocalLog {
+    store: Arc<dyn Store>,
+    partition: PartitionId,
+}
+
+impl LocalLog {
+    /// The log of `partition` in `store`.
+    pub fn new(store: Arc<dyn Store>, partition: PartitionId) -> Self {
+        Self { store, partition }
+    }
+
+    fn key(&self, position: u64) -> [u8; 10] {
+        let mut key = [0; 10];
+        let (partition, place) =
+            key.split_first_chunk_mut::<PARTITION_BYTES>().expect("ten bytes are more than two");
+        *partition = self.partition.0.to_be_bytes();
+        place.copy_from_slice(&position.to_be_bytes());
+        key
+    }
+
+    /// The position in a key, if it is one of this partition.
+    fn position(&self, key: &[u8]) -> Option<u64> {
+        let (partition, place) = key.split_first_chunk::<PARTITION_BYTES>()?;
+        let place = place.first_chunk()?;
+        (*partition == self.partition.0.to_be_bytes()).then(|| u64::from_be_bytes(*place))
+    }
+}
+
+impl Log for LocalLog {
+    fn submit(&self, position: u64, chunk: &[u8]) -> Result<Inserted, Error> {
+        self.store.insert_new(Tree::Log, &self.key(position), chunk)
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        self.store.sync()
+    }
+
+    fn read(&self, from: u64) -> Result<Option<(u64, Vec<u8>)>, Error> {
+        let key = self.key(from);
+        if let Some(chunk) = self.store.get(Tree::Log, &key)? {
+            return Ok(Some((from, chunk)));
+        }
+        let found = self.store.above(Tree::Log, &key)?;
+        Ok(found.and_then(|(key, chunk)| Some((self.position(&key)?, chunk))))
+    }
+
+    fn tail(&self) -> Result<u64, Error> {
+        let last = self.store.at_or_below(Tree::Log, &self.key(u64::MAX))?;
+        let last = last.and_then(|(key, _)| self.position(&key));
+        Ok(last.map_or(0, |position| position + 1))
+    }
+
+    fn trim(&self, below: u64) -> Result<(), Error> {
+        let below = below.min(self.tail()?.saturating_sub(1));
+        // From the lowest up, so that a crash leaves no hole.
+        while let Some((position, _)) = self.read(0)?
+            && position < below
+        {
+            self.store.remove(Tree::Log, &self.key(position))?;
+        }
+        Ok(())
+    }
+}
+
+/// The records of a log from a fold on, a chunk at a time, whole groups only.
+#[derive(Debug)]
+pub struct RecordReader<'a> {
+    log: &'a dyn Log,
+    fold: Fold,
+}
+
+impl<'a> RecordReader<'a> {
+    /// Reads on from where `fold` stands.
+    pub fn new(log: &'a dyn Log, fold: Fold) -> Self {
+        assert!(fold.is_between_groups(), "a fold is saved between groups");
+        Self { log, fold }
+    }
+
+    /// Where reading stands.
+    pub fn fold(&self) -> &Fold {
+        &self.fold
+    }
+
+    /// Where reading ended.
+    pub fn into_fold(self) -> Fold {
+        self.fold
+    }
+
+    fn read(&mut self) -> Result<Option<Vec<Record>>, Error> {
+        while let Some((position, bytes)) = self.log.read(self.fold.position())? {
+            let chunk = chunk::decode(&bytes).map_err(|why| damaged(position, why.to_string()))?;
+            match self.fold.offer(position, chunk)? {
+                Effect::Records(records) if !records.is_empty() => return Ok(Some(records)),
+                Effect::Records(_) | Effect::Adopted | Effect::Void => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for RecordReader<'_> {
+    type Item = Result<Vec<Record>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}
+
+/// The record at `lsn`, unless it is trimmed or not there yet. `fold` is the log's latest.
+pub fn record_at(log: &dyn Log, fold: &Fold, lsn: Lsn) -> Result<Option<Record>, Error> {
+    let Some(position) = find(log, fold, lsn)? else {
+        return Ok(None);
+    };
+    let Some((_, bytes)) = log.read(position)? else {
+        return Ok(None);
+    };
+    let chunk = chunk::decode(&bytes).map_err(|why| damaged(position, why.to_string()))?;
+    Ok(chunk.records.into_iter().find(|record| record.lsn == lsn))
+}
+
+/// The position of the effective chunk that holds the record at `lsn`.
+///
+/// LSNs go back over the whole log (a fence voids a group and its LSNs are used again), but not
+/// between two fences. So this walks back from the latest fence, one step a start of the engine,
+/// to the one that ruled when `lsn` was written, and halves the positions between it and the next.
+pub fn find(log: &dyn Log, fold: &Fold, lsn: Lsn) -> Result<Option<u64>, Error> {
+    if lsn == Lsn::ZERO || fold.last_lsn() < lsn {
+        return Ok(None);
+    }
+    let mut fence = fold.fence_position();
+    let mut end = fold.position();
+    loop {
+        match header_at(log, fence)? {
+            Some((position, header)) if position == fence && lsn < header.first_lsn => {
+                end = fence;
+                fence = header.fence;
+            }
+            // Here it ruled, or it is trimmed and so is everything that other fences ruled.
+            Some((position, _)) => return halve(log, fence, position..end, lsn),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Searches the chunks that the fence at `fence` rules; others in between are void.
+fn halve(
+    log: &dyn Log,
+    fence: u64,
+    mut range: std::ops::Range<u64>,
+    lsn: Lsn,
+) -> Result<Option<u64>, Error> {
+    while !range.is_empty() {
+        let middle = range.start + (range.end - range.start) / 2;
+        match ruled(log, fence, middle..range.end)? {
+            None => range.end = middle,
+            Some((position, header)) if header.covers(lsn) => return Ok(Some(position)),
+            Some((_, header)) if lsn < header.first_lsn => range.end = middle,
+            Some((position, _)) => range.start = position + 1,
+        }
+    }
+    Ok(None)
+}
+
+/// The first chunk in `range` that the fence at `fence` rules.
+fn ruled(
+    log: &dyn Log,
+    fence: u64,
+    range: std::ops::Range<u64>,
+) -> Result<Option<(u64, Header)>, Error> {
+    let mut from = range.start;
+    while from < range.end {
+        let Some((position, header)) = header_at(log, from)? else {
+            return Ok(None);
+        };
+        if range.end <= position {
+            return Ok(None);
+        }
+        if header.kind == chunk::ChunkKind::Data && header.fence == fence {
+            return Ok(Some((position, header)));
+        }
+        from = position + 1;
+    }
+    Ok(None)
+}
+
+fn header_at(log: &dyn Log, from: u64) -> Result<Option<(u64, Header)>, Error> {
+    let Some((position, bytes)) = log.read(from)? else {
+        return Ok(None);
+    };
+    let header = chunk::peek(&bytes).map_err(|why| damaged(position, why.to_string()))?;
+    Ok(Some((position, header)))
+}

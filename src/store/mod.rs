@@ -1,0 +1,107 @@
+//! Layer 3, the log on disk and the projections of it: chunks, the fold, pages, timers, the head
+//! and checkpoints, over one seam to the key-value store.
+//!
+//! | Tree | Key | Value |
+//! |---|---|---|
+//! | log | partition (u16), position (u64) | a chunk, see [`chunk`] |
+//! | rows | `p`, lower bound of the page | a page, see [`page`] |
+//! | timers | `t`, first due (i64), checkpoint (u64), number (u32) | a piece, see [`timers`] |
+//! | meta | `checkpoint`, `format`, `memory` + checkpoint (u64) + part (u32) | see [`checkpoint`] |
+//!
+//! All integers are big-endian, so that keys sort as numbers.
+//!
+//! **Architecture invariant:** nothing here knows flows: records are kinds and bytes, rows a trait.
+//! Only `sled.rs` names sled, and nothing above this layer reads the trees.
+
+pub mod checkpoint;
+pub mod chunk;
+mod error;
+pub mod fold;
+mod frame;
+pub mod head;
+pub mod log;
+mod memory;
+pub mod page;
+mod sled;
+pub mod table;
+pub mod timers;
+
+#[cfg(test)]
+mod conformance;
+
+pub use self::{
+    checkpoint::{CheckpointState, DirectoryFormat, MemoryImage},
+    chunk::{Chunk, ChunkBuilder, Record, Stamp},
+    error::Error,
+    fold::{Effect, Fold, Group},
+    head::{Head, HeadState},
+    log::{LocalLog, Log, RecordReader},
+    memory::MemoryStore,
+    page::{Key, Page, Row},
+    sled::SledStore,
+    table::{Found, Table},
+    timers::{Timer, Timers},
+};
+
+/// One of the four ordered maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tree {
+    /// The chunks.
+    Log,
+    /// The pages of rows.
+    Rows,
+    /// The pieces of timer runs.
+    Timers,
+    /// The checkpoint and the format of the directory.
+    Meta,
+}
+
+impl Tree {
+    /// Every tree, in one order.
+    pub const ALL: [Self; 4] = [Self::Log, Self::Rows, Self::Timers, Self::Meta];
+}
+
+/// What became of an insertion that must not overwrite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Inserted {
+    /// The value is there now.
+    Stored,
+    /// Another value was there, and still is.
+    Occupied,
+}
+
+/// A key with its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
+/// Seam 1: ordered maps of bytes with one durability point.
+///
+/// Keys are not empty; values hold at most [`VALUE_BYTES_MAX`](crate::base::limits::VALUE_BYTES_MAX)
+/// bytes. After an error every further call fails: what is in memory may not be on disk.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Stores `value` unless `key` has one, in one atomic step.
+    fn insert_new(&self, tree: Tree, key: &[u8], value: &[u8]) -> Result<Inserted, Error>;
+    /// Stores `value`, replacing any other.
+    fn put(&self, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), Error>;
+    /// The value of `key`.
+    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+    /// The entry with the greatest key at or below `key`.
+    fn at_or_below(&self, tree: Tree, key: &[u8]) -> Result<Option<Entry>, Error>;
+    /// The entry with the smallest key above `key`; the empty key is below all.
+    fn above(&self, tree: Tree, key: &[u8]) -> Result<Option<Entry>, Error>;
+    /// Removes `key`, present or not.
+    fn remove(&self, tree: Tree, key: &[u8]) -> Result<(), Error>;
+    /// Returns once every write that returned before is on the device.
+    fn sync(&self) -> Result<(), Error>;
+    /// Bytes that the store occupies.
+    fn size_on_disk(&self) -> Result<u64, Error>;
+}
+
+/// Checks what every back end relies on.
+fn assert_storable(key: &[u8], value: &[u8]) {
+    assert!(!key.is_empty(), "a key is not empty");
+    assert!(
+        value.len() <= crate::base::limits::VALUE_BYTES_MAX,
+        "a value stays within the size that sled keeps in its synced file"
+    );
+}

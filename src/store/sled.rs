@@ -1,0 +1,301 @@
+//! The store over sled, and everything that is needed to trust it.
+//!
+//! - `flush` ends in `sync_file_range`, which reaches neither the device's cache nor the file's
+//!   metadata, so every sync ends in an `fdatasync` through a descriptor of our own. It is open
+//!   before the first write, because a descriptor hears only of errors after its opening.
+//! - Damage makes sled panic, so every call goes through one `catch_unwind`. After any failure the
+//!   handle is poisoned.
+//! - A snapshot that a crash cut short makes sled refuse to open. It only saves a scan of the file,
+//!   so it is set aside.
+//! - Dropping sled's handle releases its lock a moment later, so opening tries for a while.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use sled::IVec;
+
+use super::{Entry, Error, Inserted, Store, Tree, assert_storable};
+use crate::base::limits::SEGMENT_BYTES;
+
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+const LOCK_TRIES: u32 = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Trees in a directory.
+#[derive(Debug)]
+pub struct SledStore {
+    dir: PathBuf,
+    trees: [sled::Tree; Tree::ALL.len()],
+    db: sled::Db,
+    /// Our descriptor of sled's file. The lock makes syncs take turns, because the kernel tells of
+    /// a failed write once: the next `fdatasync` would succeed.
+    device: Mutex<File>,
+    poisoned: AtomicBool,
+    /// Held until sled's handle is gone.
+    _lock: File,
+}
+
+impl SledStore {
+    /// Opens the directory, creating it if need be, and holds it until dropped.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
+        create_dir(&dir)?;
+        let lock = lock(&dir)?;
+        remove_unfinished_snapshots(&dir)?;
+        let device = open_device(&dir.join("db"))?;
+        let db = open_or_scan(&dir)?;
+        let trees = open_trees(&dir, &db)?;
+        let store = Self {
+            trees,
+            db,
+            device: Mutex::new(device),
+            poisoned: AtomicBool::new(false),
+            _lock: lock,
+            dir,
+        };
+        store.sync()?;
+        sync_path(&store.dir.join("conf"))?;
+        sync_path(&store.dir)?;
+        Ok(store)
+    }
+
+    /// Opens a directory that must hold data already.
+    pub fn open_existing(dir: &Path) -> Result<Self, Error> {
+        if dir.join("db").exists() {
+            Self::open(dir)
+        } else {
+            Err(Error::Missing { path: dir.to_owned() })
+        }
+    }
+
+    fn tree(&self, tree: Tree) -> &sled::Tree {
+        let [log, rows, timers, meta] = &self.trees;
+        match tree {
+            Tree::Log => log,
+            Tree::Rows => rows,
+            Tree::Timers => timers,
+            Tree::Meta => meta,
+        }
+    }
+
+    fn call<T>(
+        &self,
+        what: &'static str,
+        call: impl FnOnce() -> sled::Result<T>,
+    ) -> Result<T, Error> {
+        self.usable()?;
+        guard(&self.dir, what, call).inspect_err(|_| self.poison())
+    }
+
+    fn usable(&self) -> Result<(), Error> {
+        if self.poisoned.load(Ordering::SeqCst) {
+            return Err(Error::Poisoned { path: self.dir.clone() });
+        }
+        Ok(())
+    }
+
+    fn poison(&self) {
+        self.poisoned.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Store for SledStore {
+    fn insert_new(&self, tree: Tree, key: &[u8], value: &[u8]) -> Result<Inserted, Error> {
+        assert_storable(key, value);
+        let tree = self.tree(tree);
+        let swap = || tree.compare_and_swap(key, None::<&[u8]>, Some(value));
+        Ok(match self.call("append to", swap)? {
+            Ok(()) => Inserted::Stored,
+            Err(_) => Inserted::Occupied,
+        })
+    }
+
+    fn put(&self, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        assert_storable(key, value);
+        self.call("write to", || self.tree(tree).insert(key, value)).map(drop)
+    }
+
+    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let value = self.call("read from", || self.tree(tree).get(key))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn at_or_below(&self, tree: Tree, key: &[u8]) -> Result<Option<Entry>, Error> {
+        // Nothing lies between a key and the same key with a zero byte after it.
+        let mut next = key.to_vec();
+        next.push(0);
+        self.call("read from", || self.tree(tree).get_lt(next)).map(|found| found.map(entry))
+    }
+
+    fn above(&self, tree: Tree, key: &[u8]) -> Result<Option<Entry>, Error> {
+        self.call("read from", || self.tree(tree).get_gt(key)).map(|found| found.map(entry))
+    }
+
+    fn remove(&self, tree: Tree, key: &[u8]) -> Result<(), Error> {
+        self.call("write to", || self.tree(tree).remove(key)).map(drop)
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        let device = self.device.lock().expect("no holder of this lock panics");
+        self.call("flush", || self.db.flush())?;
+        device
+            .sync_data()
+            .map_err(Error::io("sync", &self.dir.join("db")))
+            .inspect_err(|_| self.poison())
+    }
+
+    fn size_on_disk(&self) -> Result<u64, Error> {
+        self.call("measure", || self.db.size_on_disk())
+    }
+}
+
+fn entry((key, value): (IVec, IVec)) -> Entry {
+    (key.to_vec(), value.to_vec())
+}
+
+fn create_dir(dir: &Path) -> Result<(), Error> {
+    if dir.exists() && !dir.is_dir() {
+        return Err(Error::NotADirectory { path: dir.to_owned() });
+    }
+    let missing: Vec<&Path> = dir.ancestors().take_while(|it| !it.exists()).collect();
+    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    // A new directory is durable once the one that holds it is.
+    missing.iter().filter_map(|it| it.parent()).try_for_each(sync_path)
+}
+
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let mut options = OpenOptions::new();
+    let file = options
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(Error::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
+    }
+}
+
+/// Opens sled's file beside sled. What an earlier process wrote is synced first: sled is about to
+/// write a durable snapshot of it.
+fn open_device(path: &Path) -> Result<File, Error> {
+    let mut options = OpenOptions::new();
+    let file = options
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(Error::io("open", path))?;
+    file.sync_data().map_err(Error::io("sync", path))?;
+    Ok(file)
+}
+
+fn open_or_scan(dir: &Path) -> Result<sled::Db, Error> {
+    match open_when_unlocked(dir) {
+        Err(damage @ Error::Damaged { .. }) => {
+            if !set_snapshots_aside(dir)? {
+                return Err(damage);
+            }
+            tracing::warn!(
+                dir = %dir.display(),
+                %damage,
+                "the snapshot is unusable and set aside; reading the whole file instead"
+            );
+            open_when_unlocked(dir)
+        }
+        other => other,
+    }
+}
+
+fn open_when_unlocked(dir: &Path) -> Result<sled::Db, Error> {
+    let config = sled::Config::new()
+        .path(dir)
+        .segment_size(SEGMENT_BYTES)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None)
+        .use_compression(false);
+    for _ in 0..LOCK_TRIES {
+        match guard(dir, "open", || config.open()) {
+            Err(Error::Io { source, .. })
+                if source.to_string().starts_with("could not acquire lock") => {}
+            other => return other,
+        }
+        // Waiting on a channel that nobody sends on is the pause that our rules allow.
+        let _ = crossbeam_channel::never::<()>().recv_timeout(LOCK_PAUSE);
+    }
+    Err(Error::InUse { path: dir.to_owned() })
+}
+
+fn open_trees(dir: &Path, db: &sled::Db) -> Result<[sled::Tree; 4], Error> {
+    let open = |name: &str| guard(dir, "open", || db.open_tree(name));
+    Ok([open("log")?, open("rows")?, open("timers")?, open("meta")?])
+}
+
+fn remove_unfinished_snapshots(dir: &Path) -> Result<(), Error> {
+    for path in snapshots(dir)? {
+        if path.extension().is_some_and(|it| it == "generating") {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Renames every snapshot; tells whether there was any.
+fn set_snapshots_aside(dir: &Path) -> Result<bool, Error> {
+    let found = snapshots(dir)?;
+    for path in &found {
+        let name = path.file_name().expect("an entry of a directory has a name");
+        let aside = dir.join(format!("set-aside.{}", name.display()));
+        fs::rename(path, aside).map_err(Error::io("set aside", path))?;
+    }
+    Ok(!found.is_empty())
+}
+
+fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
+        let entry = entry.map_err(Error::io("read", dir))?;
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn sync_path(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
+}
+
+/// The one place where sled runs: its errors and panics become ours.
+fn guard<T>(
+    dir: &Path,
+    what: &'static str,
+    call: impl FnOnce() -> sled::Result<T>,
+) -> Result<T, Error> {
+    let damaged = |what: String| Error::Damaged { what, place: dir.display().to_string() };
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(source))) => Err(Error::io(what, dir)(source)),
+        Ok(Err(other)) => Err(damaged(other.to_string())),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(damaged(format!("sled panicked: {}", text.unwrap_or("without a text"))))
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! A table of rows: pages in the store behind a bounded cache.
+//!
+//! Rows change in resident pages only. A checkpoint takes the changed pages as pointers; whoever
+//! changes one of them after that gets a copy of it. A page found in the store may be ahead of the
+//! last recorded checkpoint (the crash came before the recording), so every page skips the records
+//! that it already has.
+//!
+//! A row belongs to the page with the greatest lower bound at or below its key. A split writes the
+//! right page before the left one; a crash in between leaves rows in the left page that the right
+//! one has too, and they are dropped when the left page is loaded.
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Included, Unbounded},
+    sync::Arc,
+};
+
+use super::{
+    Error, Key, Page, Row, Store, Tree,
+    page::{decode_page, page_key, page_lower},
+};
+use crate::base::{Lsn, bytes::Malformed};
+
+/// What the cache knows of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found<'a, R> {
+    /// This row. It may be expired: the reader asks.
+    Row(&'a R),
+    /// There is no such row.
+    Absent,
+    /// Its page is not resident: fetch it.
+    Missing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// As in the store.
+    Clean,
+    /// Changed since.
+    Dirty,
+    /// On its way to the store, unchanged since the checkpoint took it.
+    Writing,
+}
+
+#[derive(Debug)]
+struct Slot<R> {
+    page: Arc<Page<R>>,
+    /// The lower bound of the next page, in the cache or in the store.
+    upper: Option<Key>,
+    /// The LSN of the page as loaded: what it has and replay must skip.
+    base: Lsn,
+    state: State,
+    /// Used since the hand of the clock last passed.
+    used: Cell<bool>,
+}
+
+impl<R> Slot<R> {
+    fn covers(&self, key: &[u8]) -> bool {
+        self.upper.as_ref().is_none_or(|upper| *key < **upper)
+    }
+}
+
+/// The rows of one partition.
+#[derive(Debug)]
+pub struct Table<R> {
+    slots: BTreeMap<Key, Slot<R>>,
+    resident_bytes: usize,
+    /// Bytes of pages that the running checkpoint holds and the cache has changed since.
+    copied_bytes: usize,
+    dirty_bytes: usize,
+    clean_pages: usize,
+    /// Where eviction goes on.
+    hand: Key,
+}
+
+impl<R: Row> Default for Table<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R: Row> Table<R> {
+    /// A table with nothing resident.
+    pub fn new() -> Self {
+        Self {
+            slots: BTreeMap::new(),
+            resident_bytes: 0,
+            copied_bytes: 0,
+            dirty_bytes: 0,
+            clean_pages: 0,
+            hand: Key::default(),
+        }
+    }
+
+    /// The row at `key`, as far as the cache knows.
+    pub fn get(&self, key: &[u8]) -> Found<'_, R> {
+        let Some(slot) = self.slot(key) else {
+            return Found::Missing;
+        };
+        slot.used.set(true);
+        slot.page.get(key).map_or(Found::Absent, Found::Row)
+    }
+
+    /// Makes the pages of all `keys` resident. In the order of the keys is fastest.
+    pub fn fetch<K: AsRef<[u8]>>(
+        &mut self,
+        store: &dyn Store,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<(), Error> {
+        keys.into_iter().try_for_each(|key| self.load(store, key.as_ref()))
+    }
+
+    /// Changes the row at `key`, which must be resident, as the record at `lsn` says; does nothing
+    /// where the page had that record already when it was loaded.
+    pub fn update(&mut self, lsn: Lsn, key: &[u8], change: impl FnOnce(&mut Option<R>)) {
+        let (lower, slot) = self
+            .slots
+            .range_mut::<[u8], _>((Unbounded, Included(key)))
+            .next_back()
+            .expect(RESIDENT);
+        assert!(slot.covers(key), "{RESIDENT}");
+        slot.used.set(true);
+        if lsn <= slot.base {
+            return;
+        }
+        let before = slot.page.bytes();
+        match slot.state {
+            State::Clean => self.clean_pages -= 1,
+            State::Writing => self.copied_bytes += before,
+            State::Dirty => self.dirty_bytes -= before,
+        }
+        slot.state = State::Dirty;
+        Arc::make_mut(&mut slot.page).change(lsn, key, change);
+        let after = slot.page.bytes();
+        self.dirty_bytes += after;
+        self.resident_bytes = self.resident_bytes - before + after;
+        if crate::base::limits::PAGE_BYTES_MAX < after {
+            let lower = lower.clone();
+            self.split(lower);
+        }
+    }
+
+    /// The rows from `from` up to but not including `to`, at most `limit` of them, loading pages
+    /// on the way.
+    pub fn scan(
+        &mut self,
+        store: &dyn Store,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Key, R)>, Error> {
+        let mut found = Vec::new();
+        let mut from: Key = from.into();
+        loop {
+            self.load(store, &from)?;
+            let slot = self.slot(&from).expect(RESIDENT);
+            slot.used.set(true);
+            for (key, row) in slot.page.rows_from(&from) {
+                if found.len() == limit || to.is_some_and(|to| to <= &**key) {
+                    return Ok(found);
+                }
+                found.push((key.clone(), row.clone()));
+            }
+            let Some(upper) = slot.upper.clone() else {
+                return Ok(found);
+            };
+            if to.is_some_and(|to| to <= &*upper) {
+                return Ok(found);
+            }
+            from = upper;
+        }
+    }
+
+    /// Takes every changed page, right before left, in the order in which they must be written.
+    pub fn checkpoint(&mut self) -> Vec<Arc<Page<R>>> {
+        let mut taken = Vec::new();
+        for slot in self.slots.values_mut().rev() {
+            match slot.state {
+                State::Clean => {}
+                State::Writing => panic!("a checkpoint ends before the next one begins"),
+                State::Dirty => {
+                    slot.state = State::Writing;
+                    taken.push(Arc::clone(&slot.page));
+                }
+            }
+        }
+        self.dirty_bytes = 0;
+        taken
+    }
+
+    /// The checkpoint is recorded: its pages are in the store.
+    pub fn written(&mut self) {
+        for slot in self.slots.values_mut().filter(|slot| slot.state == State::Writing) {
+            slot.state = State::Clean;
+            self.clean_pages += 1;
+        }
+        self.copied_bytes = 0;
+    }
+
+    /// Forgets clean pages until the bounds hold or only changed ones are left; those that were
+    /// used since the last call that came past them are spared once.
+    pub fn evict(&mut self, cache_bytes: usize, cache_pages: usize) {
+        while self.clean_pages > 0
+            && (cache_bytes < self.resident_bytes() || cache_pages < self.slots.len())
+        {
+            let Some(lower) = self.victim() else {
+                continue;
+            };
+            let slot = self.slots.remove(&lower).expect("the hand is at a resident page");
+            self.resident_bytes -= slot.page.bytes();
+            self.clean_pages -= 1;
+        }
+    }
+
+    /// Bytes of changed pages that no checkpoint has taken.
+    pub fn dirty_bytes(&self) -> usize {
+        self.dirty_bytes
+    }
+
+    /// Pages in the cache.
+    pub fn resident_pages(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Bytes of all pages in the cache, and of those that only the running checkpoint holds.
+    pub fn resident_bytes(&self) -> usize {
+        self.resident_bytes + self.copied_bytes
+    }
+
+    fn slot(&self, key: &[u8]) -> Option<&Slot<R>> {
+        let (_, slot) = self.slots.range::<[u8], _>((Unbounded, Included(key))).next_back()?;
+        slot.covers(key).then_some(slot)
+    }
+
+    fn load(&mut self, store: &dyn Store, key: &[u8]) -> Result<(), Error> {
+        if self.slot(key).is_some() {
+            return Ok(());
+        }
+        let stored = store.at_or_below(Tree::Rows, &page_key(key))?;
+        let stored = stored.as_ref().and_then(|(key, value)| Some((page_lower(key)?, value)));
+        let mut page = match stored {
+            Some((lower, value)) => decode_page(lower, value).map_err(|why| damaged(lower, why))?,
+            // Below every stored page is the first one, empty until it is written.
+            None => Page::empty(Key::default()),
+        };
+        let above = store.above(Tree::Rows, &page_key(key))?;
+        let above = above.as_ref().and_then(|(key, _)| page_lower(key));
+        let resident = self.slots.range::<[u8], _>((Excluded(key), Unbounded)).next();
+        let resident = resident.map(|(lower, _)| &**lower);
+        let upper: Option<Key> = above.into_iter().chain(resident).min().map(Into::into);
+        if let Some(upper) = &upper {
+            page.cut(upper);
+        }
+        self.resident_bytes += page.bytes();
+        self.clean_pages += 1;
+        let lower = page.lower().clone();
+        let slot = Slot {
+            base: page.lsn(),
+            page: Arc::new(page),
+            upper,
+            state: State::Clean,
+            used: Cell::new(true),
+        };
+        let replaced = self.slots.insert(lower, slot);
+        assert!(replaced.is_none(), "a page that is resident covers its keys");
+        Ok(())
+    }
+
+    /// Splits the changed page at `lower`, and its parts, until each fits or has one row.
+    fn split(&mut self, lower: Key) {
+        let mut work = vec![lower];
+        while let Some(lower) = work.pop() {
+            let slot = self.slots.get_mut(&lower).expect(RESIDENT);
+            let before = slot.page.bytes();
+            let Some(right) = Arc::make_mut(&mut slot.page).split() else {
+                continue;
+            };
+            let at = right.lower().clone();
+            let grown = slot.page.bytes() + right.bytes() - before;
+            let upper = slot.upper.replace(at.clone());
+            let base = slot.base;
+            self.resident_bytes += grown;
+            self.dirty_bytes += grown;
+            let page = Arc::new(right);
+            let slot = Slot { page, upper, base, state: State::Dirty, used: Cell::new(true) };
+            self.slots.insert(at.clone(), slot);
+            work.extend([lower, at]);
+        }
+    }
+
+    /// Moves the hand one page on; gives that page if it may go.
+    fn victim(&mut self) -> Option<Key> {
+        let ahead = (Excluded(&*self.hand), Unbounded);
+        let next = self.slots.range::<[u8], _>(ahead).next();
+        let (lower, slot) = next.or_else(|| self.slots.first_key_value())?;
+        let may_go = slot.state == State::Clean && !slot.used.replace(false);
+        self.hand = lower.clone();
+        may_go.then(|| self.hand.clone())
+    }
+}
+
+const RESIDENT: &str = "the page of a key is fetched before the row changes";
+
+fn damaged(lower: &[u8], why: Malformed) -> Error {
+    Error::malformed(|| format!("the page of rows from {}", lower.escape_ascii()))(why)
+}
