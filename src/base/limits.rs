@@ -42,6 +42,14 @@ pub const CONDITION_NODES_MAX: usize = 200;
 pub const CONDITION_DEPTH_MAX: usize = 32;
 /// Elements of a list or map written in a condition.
 pub const CONDITION_LIST_MAX: usize = 64;
+/// Elements that `all`, `exists`, `map` and `filter` go through in a condition.
+pub const CONDITION_ITEMS_MAX: usize = 1_000;
+/// Bytes of a text, and elements of a list, that `+` makes in a condition.
+pub const CONDITION_VALUE_MAX: usize = 64 * 1024;
+/// Bytes of variables that one evaluation of a condition may read; reading the same again counts.
+pub const CONDITION_READS_MAX: u64 = 8 * 1024 * 1024;
+/// Bytes of stack, untouched until needed, for parsing what operators write.
+pub const PARSER_STACK_BYTES: usize = 256 * 1024 * 1024;
 /// Bytes of one template.
 pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
 /// Instructions one rendering may take.

@@ -67,14 +67,14 @@ mod tests {
         ) {
             let mut activity = Activity::new(at(times[0]));
             times[1..].iter().for_each(|time| activity.add(at(*time)));
-            let expected = times.iter().filter(|time| **time >= start).count() as u64;
+            let expected = times.iter().filter(|time| **time >= start).count();
             if let Some(count) = activity.count_since(at(start)) {
-                prop_assert_eq!(count, expected);
+                prop_assert_eq!(usize::try_from(count), Ok(expected));
             } else {
-                prop_assert!(expected >= ACTIVITY_TIMES_MAX as u64);
+                prop_assert!(expected >= ACTIVITY_TIMES_MAX);
             }
             prop_assert!(activity.times.is_sorted());
-            prop_assert_eq!(activity.count, times.len() as u64);
+            prop_assert_eq!(usize::try_from(activity.count), Ok(times.len()));
             prop_assert_eq!(activity.first, at(*times.iter().min().unwrap()));
             prop_assert_eq!(activity.last, at(*times.iter().max().unwrap()));
         }

@@ -25,7 +25,7 @@ pub use condition::{Condition, Expression, Facts, Needs, Place, Unknown};
 pub use customer::{Customer, CustomerUpdate, Subscription};
 pub use definitions::{Definitions, Document, Known};
 pub use event::Event;
-pub use finding::{Finding, Findings, Severity};
+pub use finding::{Fault, Finding, Findings, Severity};
 pub use flow::Flow;
 pub use json::JsonText;
 pub use line::{LineCode, LineError};

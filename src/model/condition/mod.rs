@@ -1,9 +1,22 @@
 //! Conditions and expressions: CEL behind our own types.
+//!
+//! Compiling parses the text on a stack of its own, checks it against the limits, and replaces
+//! each variable and each of our functions by a slot. Evaluating fills the slots from [`Facts`] and
+//! runs what is left, which reads a bounded number of bytes and so takes a bounded time.
 
-use std::{collections::BTreeSet, fmt};
+mod call;
+mod compile;
+mod evaluate;
+mod functions;
+mod slot;
 
-use super::{activity::Activity, customer::Customer, event::Event};
-use crate::base::{CustomerId, FlowId, SegmentId, Timestamp};
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use super::{activity::Activity, customer::Customer, event::Event, finding::Fault};
+use crate::base::{
+    CustomerId, FlowId, SegmentId, Timestamp,
+    limits::{ENTRY_KEY_BYTES_MAX, PARSER_STACK_BYTES},
+};
 
 /// Where a condition stands, which says what it may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +79,11 @@ impl fmt::Debug for Facts<'_> {
 pub struct Condition(Expression);
 
 impl Condition {
+    /// Reads and checks a condition for its place; every fault at once.
+    pub fn compile(source: &str, place: Place) -> Result<Self, Vec<Fault>> {
+        Expression::compile(source, place).map(Self)
+    }
+
     /// As it was written.
     pub fn source(&self) -> &str {
         self.0.source()
@@ -75,23 +93,74 @@ impl Condition {
     pub fn needs(&self) -> &Needs {
         self.0.needs()
     }
+
+    /// Whether it holds.
+    pub fn holds(&self, facts: &Facts<'_>) -> Result<bool, Unknown> {
+        let cel::Value::Bool(answer) = evaluate::value(&self.0.compiled, facts)? else {
+            return Err(Unknown("the condition gives neither true nor false".to_owned()));
+        };
+        Ok(answer)
+    }
 }
 
 /// An expression for a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Expression {
-    source: String,
-    needs: Needs,
+    source: Arc<str>,
+    place: Place,
+    compiled: Arc<compile::Compiled>,
 }
 
 impl Expression {
+    /// Reads and checks an expression for its place; every fault at once.
+    pub fn compile(source: &str, place: Place) -> Result<Self, Vec<Fault>> {
+        // The parser recurses and so does dropping what it made; both happen in there.
+        let compiled = stacker::grow(PARSER_STACK_BYTES, || compile::compile(source, place))?;
+        Ok(Self { source: source.into(), place, compiled: Arc::new(compiled) })
+    }
+
     /// As it was written.
     pub fn source(&self) -> &str {
         &self.source
     }
 
     /// What [`Facts`] must be able to answer.
-    pub const fn needs(&self) -> &Needs {
-        &self.needs
+    pub fn needs(&self) -> &Needs {
+        &self.compiled.needs
+    }
+
+    /// Its value as a key: text, integer and boolean, so that `7` and `"7"` are one key; none for
+    /// null, nothing, too much and every other type.
+    pub fn key(&self, facts: &Facts<'_>) -> Result<Option<String>, Unknown> {
+        let value = evaluate::value(&self.compiled, facts)?;
+        let text = if let cel::Value::String(text) = value {
+            Arc::unwrap_or_clone(text)
+        } else if let cel::Value::Int(number) = value {
+            number.to_string()
+        } else if let cel::Value::UInt(number) = value {
+            number.to_string()
+        } else if let cel::Value::Bool(truth) = value {
+            truth.to_string()
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(text).filter(|text| !text.is_empty() && text.len() <= ENTRY_KEY_BYTES_MAX))
     }
 }
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Expression({:?}, {:?})", self.place, self.source)
+    }
+}
+
+impl Eq for Expression {}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        (self.place, &self.source) == (other.place, &other.source)
+    }
+}
+
+#[cfg(test)]
+mod tests;
