@@ -2,10 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::json::JsonText;
-use crate::base::CustomerId;
+use super::{
+    json::JsonText,
+    line::{self, LineCode, LineError},
+};
+use crate::base::{
+    CustomerId,
+    limits::{
+        ATTRIBUTES_BYTES_MAX, EMAIL_BYTES_MAX, NAME_BYTES_MAX, SUBSCRIPTION_BYTES_MAX,
+        SUBSCRIPTIONS_MAX,
+    },
+};
 
 /// What is known of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +72,144 @@ impl Customer {
             locale: None,
             attributes: BTreeMap::new(),
             push: Vec::new(),
+        }
+    }
+}
+
+impl CustomerUpdate {
+    /// Reads a line such as `{"id":"17850","email":"ann@example.com","attributes":{"vip":true}}`.
+    pub fn parse(line: &[u8]) -> Result<Self, LineError> {
+        let Line { id, email, timezone, locale, attributes, push } = line::read(line)?;
+        Ok(Self { id, email, timezone, locale, attributes, push })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    id: CustomerId,
+    #[serde(default, deserialize_with = "email")]
+    email: Option<Option<String>>,
+    #[serde(default, deserialize_with = "short_text")]
+    timezone: Option<Option<String>>,
+    #[serde(default, deserialize_with = "short_text")]
+    locale: Option<Option<String>>,
+    #[serde(default, deserialize_with = "attributes")]
+    attributes: BTreeMap<String, Option<JsonText>>,
+    #[serde(default, deserialize_with = "push")]
+    push: Option<Vec<Subscription>>,
+}
+
+fn email<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    let email = Option::<String>::deserialize(deserializer)?;
+    if email.as_deref().is_some_and(|email| !is_email(email)) {
+        let message = format!(
+            "an e-mail address is written like ann@example.com, at most {EMAIL_BYTES_MAX} bytes"
+        );
+        return Err(line::refuse(LineCode::BadEmail, message));
+    }
+    Ok(Some(email))
+}
+
+/// What looks like an address; only sending to it can tell more.
+fn is_email(text: &str) -> bool {
+    let strange = |c: char| c.is_whitespace() || c.is_control();
+    let parts = text.split_once('@');
+    text.len() <= EMAIL_BYTES_MAX
+        && !text.contains(strange)
+        && parts
+            .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'))
+}
+
+fn short_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<String>>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    if text.as_ref().is_some_and(|text| text.len() > NAME_BYTES_MAX) {
+        let message = format!("this field has at most {NAME_BYTES_MAX} bytes");
+        return Err(line::refuse(LineCode::TooLarge, message));
+    }
+    Ok(Some(text))
+}
+
+fn attributes<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Option<JsonText>>, D::Error> {
+    let object = line::object(deserializer)?;
+    if object.as_str().len() > ATTRIBUTES_BYTES_MAX {
+        let message = format!("the attributes have at most {ATTRIBUTES_BYTES_MAX} bytes as JSON");
+        return Err(line::refuse(LineCode::TooLarge, message));
+    }
+    serde_json::from_str(object.as_str()).map_err(serde::de::Error::custom)
+}
+
+fn push<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Subscription>>, D::Error> {
+    let list = Vec::<Subscription>::deserialize(deserializer)?;
+    if list.len() > SUBSCRIPTIONS_MAX {
+        let message = format!("a customer has at most {SUBSCRIPTIONS_MAX} push subscriptions");
+        return Err(line::refuse(LineCode::TooLarge, message));
+    }
+    for Subscription { endpoint, p256dh, auth } in &list {
+        let parts = [endpoint, p256dh, auth];
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        if bytes > SUBSCRIPTION_BYTES_MAX || parts.iter().any(|part| part.is_empty()) {
+            let message = format!(
+                "a subscription has endpoint, p256dh and auth, at most {SUBSCRIPTION_BYTES_MAX} bytes"
+            );
+            return Err(line::refuse(LineCode::BadSubscription, message));
+        }
+    }
+    Ok(Some(list))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::codec::{decode, encode};
+
+    #[test]
+    fn null_removes_and_silence_keeps() {
+        let line =
+            br#"{"id":"1","email":null,"locale":"en-GB","attributes":{"a":null,"b":{"c":[1]}},
+            "push":[{"endpoint":"https://push.example/1","p256dh":"k","auth":"s"}]}"#;
+        let update = CustomerUpdate::parse(line).unwrap();
+        assert_eq!((&update.email, &update.timezone), (&Some(None), &None));
+        assert_eq!(update.locale, Some(Some("en-GB".to_owned())));
+        let b = JsonText::parse(r#"{"c":[1]}"#).unwrap();
+        let expected = [("a".to_owned(), None), ("b".to_owned(), Some(b))];
+        assert_eq!(update.attributes, expected.into());
+        assert_eq!(update.push.as_ref().map(Vec::len), Some(1));
+        assert_eq!(decode::<CustomerUpdate>(&encode(&update)), Ok(update));
+        let nothing = CustomerUpdate::parse(br#"{"id":"1"}"#).unwrap();
+        assert_eq!((nothing.push, nothing.attributes.len()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let many = r#"{"endpoint":"e","p256dh":"k","auth":"a"},"#.repeat(17);
+        for (fields, code) in [
+            (r#""email":"ann""#, "bad_email"),
+            (r#""email":"a@b@c""#, "bad_email"),
+            (r#""email":"a b@c""#, "bad_email"),
+            (r#""email":"@c""#, "bad_email"),
+            (r#""email":"a@\u0000c""#, "bad_email"),
+            (&format!(r#""email":"{}@c""#, "a".repeat(EMAIL_BYTES_MAX)), "bad_email"),
+            (&format!(r#""timezone":"{}""#, "a".repeat(NAME_BYTES_MAX + 1)), "too_large"),
+            (
+                &format!(r#""attributes":{{"a":"{}"}}"#, "a".repeat(ATTRIBUTES_BYTES_MAX)),
+                "too_large",
+            ),
+            (r#""attributes":null"#, "wrong_type"),
+            (r#""attributes":{"a":1,"a":2}"#, "duplicate_field"),
+            (r#""push":[{"endpoint":"","p256dh":"k","auth":"a"}]"#, "bad_subscription"),
+            (r#""push":[{"endpoint":"e"}]"#, "missing_field"),
+            (&format!(r#""push":[{}]"#, many.trim_end_matches(',')), "too_large"),
+            (r#""name":"Ann""#, "unknown_field"),
+            (r#""id":"2""#, "duplicate_field"),
+        ] {
+            let line = format!(r#"{{"id":"1",{fields}}}"#);
+            let error = CustomerUpdate::parse(line.as_bytes()).expect_err(&line);
+            assert_eq!(error.code.as_str(), code, "{line}: {error}");
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Events: what a customer did.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::json::JsonText;
+use super::{
+    json::JsonText,
+    line::{self, LineCode, LineError},
+};
 use crate::base::{CustomerId, EventId, Timestamp};
 
 /// The names of the events that the engine itself records.
@@ -32,4 +35,55 @@ pub struct Event {
     pub time: Option<Timestamp>,
     /// A JSON object of whatever else is known.
     pub properties: JsonText,
+}
+
+impl Event {
+    /// Reads a line such as `{"name":"signup","customer":"17850","properties":{"plan":"free"}}`.
+    pub fn parse(line: &[u8]) -> Result<Self, LineError> {
+        let Line { id, name, customer, time, properties } = line::read(line)?;
+        Ok(Self { id, name, customer, time, properties })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    #[serde(default)]
+    id: Option<EventId>,
+    #[serde(deserialize_with = "name")]
+    name: String,
+    customer: CustomerId,
+    #[serde(default)]
+    time: Option<Timestamp>,
+    #[serde(default = "JsonText::empty_object", deserialize_with = "line::object")]
+    properties: JsonText,
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = line::name(deserializer)?;
+    if RESERVED.contains(&name.as_str()) {
+        let message = format!("`{name}` is recorded by the engine and not accepted from outside");
+        return Err(line::refuse(LineCode::ReservedEvent, message));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::codec::{decode, encode};
+
+    #[test]
+    fn a_line_has_what_it_says() {
+        let line = br#"{"id":"e1","name":"buy","customer":"17850","time":"2026-01-31T08:00:00Z",
+            "properties":{"total":12.50,"list":[ ]}}"#;
+        let event = Event::parse(line).unwrap();
+        assert_eq!(event.id.as_ref().map(EventId::as_str), Some("e1"));
+        assert_eq!((event.name.as_str(), event.customer.as_str()), ("buy", "17850"));
+        assert_eq!(event.time, Timestamp::parse("2026-01-31T08:00:00Z").ok());
+        assert_eq!(event.properties.as_str(), r#"{"total":12.5,"list":[]}"#);
+        assert_eq!(decode::<Event>(&encode(&event)), Ok(event));
+        let short = Event::parse(br#"{"id":null,"name":"buy","customer":"1"}"#).unwrap();
+        assert_eq!((short.id, short.time, short.properties.as_str()), (None, None, "{}"));
+    }
 }

@@ -10,9 +10,6 @@ use serde_json::value::RawValue;
 
 use crate::base::limits::JSON_DEPTH_MAX;
 
-/// What a duplicate key is reported as, so that a reader can tell it from other mistakes.
-pub(super) const DUPLICATE: &str = "duplicate_field: ";
-
 /// Why a text is not JSON as we take it.
 #[derive(Debug, thiserror::Error)]
 pub enum BadJson {
@@ -190,7 +187,7 @@ impl<'de> Visitor<'de> for Compact<'_> {
             self.0.push(':');
             entries.next_value_seed(Compact(self.0))?;
             if let Some(twice) = keys.replace(key) {
-                return Err(A::Error::custom(format_args!("{DUPLICATE}`{twice}` is there twice")));
+                return Err(A::Error::custom(format_args!("duplicate field `{twice}`")));
             }
         }
         self.0.push('}');
@@ -229,7 +226,7 @@ mod tests {
             r#"{"a":[1,{}]}"#
         );
         let twice = JsonText::parse(r#"[{"a":1,"a":2}]"#).unwrap_err().to_string();
-        assert!(twice.starts_with("duplicate_field: `a` is there twice"), "{twice}");
+        assert!(twice.starts_with("duplicate field `a`"), "{twice}");
         for (depth, fits) in [(JSON_DEPTH_MAX, true), (JSON_DEPTH_MAX + 1, false)] {
             let text = "[".repeat(depth) + &"]".repeat(depth);
             assert_eq!(JsonText::parse(&text).is_ok(), fits, "{depth}");

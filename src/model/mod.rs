@@ -31,5 +31,5 @@ pub use json::JsonText;
 pub use line::{LineCode, LineError};
 pub use segment::{Membership, Segment};
 pub use step::{Action, After, Exit, SendEmail, SendPush, Step, Urgency, Wait};
-pub use template::{Form, Template};
+pub use template::{Form, RenderError, Template};
 pub use trigger::{EntryRule, Trigger};

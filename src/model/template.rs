@@ -1,6 +1,20 @@
 //! Templates: the texts of messages with `{{ variables }}` in them.
+//!
+//! The language is Jinja (minijinja) without includes. A template names what it needs up front, so
+//! that the one who renders it brings exactly that.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
+
+use super::{finding::Fault, json::JsonText};
+use crate::base::limits::{
+    PARSER_STACK_BYTES, RENDERED_BYTES_MAX, TEMPLATE_BYTES_MAX, TEMPLATE_FUEL,
+};
 
 /// What a template renders to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,23 +25,91 @@ pub enum Form {
     Html,
 }
 
+/// Why a template could not be rendered, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RenderError(pub String);
+
+/// The variables; those that end with a dot stand for any name below them, and for all of them.
+const VARIABLES: [&str; 17] = [
+    "customer.id",
+    "customer.email",
+    "customer.timezone",
+    "customer.locale",
+    "customer.attributes.",
+    "trigger.id",
+    "trigger.name",
+    "trigger.time",
+    "trigger.properties.",
+    "enrollment.id",
+    "enrollment.key",
+    "enrollment.started_at",
+    "enrollment.campaign",
+    "flow.id",
+    "flow.version",
+    "step.id",
+    "now",
+];
+
+/// The one template of an environment.
+const NAME: &str = "template";
+/// Calls, blocks and macros inside each other.
+const RECURSION_MAX: usize = 64;
+
 /// A checked template.
 #[derive(Clone)]
 pub struct Template {
-    source: String,
+    source: Arc<str>,
     form: Form,
     variables: BTreeSet<String>,
+    environment: Arc<Environment<'static>>,
 }
 
 impl Template {
+    /// Reads and checks a template; every fault at once.
+    pub fn compile(source: &str, form: Form) -> Result<Self, Vec<Fault>> {
+        if source.len() > TEMPLATE_BYTES_MAX {
+            let message = format!("{} bytes of template", source.len());
+            let help = format!("a template has at most {TEMPLATE_BYTES_MAX} bytes");
+            return Err(vec![Fault::new("too_large", message, help)]);
+        }
+        // The parser recurses as deep as the text nests.
+        stacker::grow(PARSER_STACK_BYTES, || {
+            let environment = environment(source, form).map_err(|fault| vec![fault])?;
+            let variables = variables(&environment)?;
+            let environment = Arc::new(environment);
+            Ok(Self { source: source.into(), form, variables, environment })
+        })
+    }
+
     /// As it was written.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// The variables it uses, dotted, with `trigger` for its synonym `event`.
+    /// The variables it uses, with `trigger` for its synonym `event`: the fields such as
+    /// `customer.email`, one name below `customer.attributes` and `trigger.properties` such as
+    /// `customer.attributes.country`, or these two as a whole.
     pub const fn variables(&self) -> &BTreeSet<String> {
         &self.variables
+    }
+
+    /// The text, with a value for each of [`Template::variables`]; null and missing are undefined,
+    /// and to print what is undefined is an error.
+    pub fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<String, RenderError> {
+        // A template can build values that nest deeply, which drop and print by recursion.
+        stacker::grow(PARSER_STACK_BYTES, || {
+            let template = self.environment.get_template(NAME).map_err(|error| explain(&error))?;
+            let mut buffer = vec![0; RENDERED_BYTES_MAX];
+            let mut rest = buffer.as_mut_slice();
+            template
+                .render_captured_to(context(values), &mut rest)
+                .map_err(|error| explain(&error))?;
+            let length = RENDERED_BYTES_MAX - rest.len();
+            let written = buffer.get(..length).unwrap_or_default();
+            let text = std::str::from_utf8(written).expect("minijinja writes UTF-8");
+            Ok(text.to_owned())
+        })
     }
 }
 
@@ -44,3 +126,150 @@ impl PartialEq for Template {
         (self.form, &self.source) == (other.form, &other.source)
     }
 }
+
+fn environment(source: &str, form: Form) -> Result<Environment<'static>, Fault> {
+    let mut environment = Environment::new();
+    let escape = match form {
+        Form::Text => AutoEscape::None,
+        Form::Html => AutoEscape::Html,
+    };
+    environment.set_auto_escape_callback(move |_| escape.clone());
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(TEMPLATE_FUEL));
+    environment.set_recursion_limit(RECURSION_MAX);
+    // It would print what the template did not ask for.
+    environment.remove_global("debug");
+    environment.set_debug(false);
+    environment.add_template_owned(NAME, source.to_owned()).map_err(|error| {
+        let help = "templates are written like Hello {{ customer.attributes.name }}";
+        Fault::new("template", explain(&error).0, help)
+    })?;
+    Ok(environment)
+}
+
+/// The message with its line, without values and source lines.
+fn explain(error: &minijinja::Error) -> RenderError {
+    if error.kind() == ErrorKind::WriteFailure {
+        return RenderError(format!("the text has over {RENDERED_BYTES_MAX} bytes"));
+    }
+    let mut text = error.kind().to_string();
+    if let Some(detail) = error.detail() {
+        text = format!("{text}: {detail}");
+    }
+    match error.line() {
+        Some(line) => RenderError(format!("{text}, at line {line} of the template")),
+        None => RenderError(text),
+    }
+}
+
+fn variables(environment: &Environment<'_>) -> Result<BTreeSet<String>, Vec<Fault>> {
+    let Ok(template) = environment.get_template(NAME) else { return Ok(BTreeSet::new()) };
+    let (mut known, mut faults) = (BTreeSet::new(), Vec::new());
+    let used: BTreeSet<String> = template.undeclared_variables(true).into_iter().collect();
+    let globals: BTreeSet<&str> = environment.globals().map(|(name, _)| name).collect();
+    for name in used.iter().filter(|name| !globals.contains(name.as_str())) {
+        match variable(name) {
+            Ok(name) => {
+                known.insert(name);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() { Ok(known) } else { Err(faults) }
+}
+
+/// The name of the variable that `used` reads, or that there is none.
+fn variable(used: &str) -> Result<String, Fault> {
+    let name = match used.split_once('.') {
+        Some(("event", below)) => format!("trigger.{below}"),
+        _ => used.to_owned(),
+    };
+    for known in VARIABLES {
+        let Some(whole) = known.strip_suffix('.') else {
+            if name == known {
+                return Ok(name);
+            }
+            continue;
+        };
+        if name == whole {
+            return Ok(name);
+        }
+        if let Some(below) = name.strip_prefix(known) {
+            return Ok(format!("{known}{}", below.split('.').next().unwrap_or(below)));
+        }
+    }
+    let object = name.split('.').next().unwrap_or_default();
+    let object = if object == "event" { "trigger" } else { object };
+    let belongs = |known: &&&str| known.split('.').next() == Some(object);
+    let mut below = VARIABLES.iter().filter(belongs).peekable();
+    let list = |names: &mut dyn Iterator<Item = &&str>| {
+        names.map(|name| name.trim_end_matches('.')).collect::<Vec<_>>().join(", ")
+    };
+    let help = if below.peek().is_some() {
+        format!("there are {}", list(&mut below))
+    } else {
+        "there are customer, trigger (or event), enrollment, flow, step and now".to_owned()
+    };
+    Err(Fault::new("unknown_variable", format!("there is no variable `{used}`"), help))
+}
+
+/// Objects of objects from dotted names.
+fn context(values: &BTreeMap<String, JsonText>) -> Value {
+    let mut objects = BTreeMap::<&str, BTreeMap<&str, Value>>::new();
+    let mut below = BTreeMap::<(&str, &str), BTreeMap<String, Value>>::new();
+    let mut top = BTreeMap::<&str, Value>::new();
+    for object in ["customer", "trigger", "enrollment", "flow", "step"] {
+        objects.insert(object, BTreeMap::new());
+    }
+    for (name, json) in values {
+        let value = json.value();
+        let mut parts = name.splitn(3, '.');
+        match (parts.next().unwrap_or_default(), parts.next(), parts.next(), value) {
+            (_, _, _, serde_json::Value::Null) => {}
+            (object, None, _, value) => {
+                top.insert(object, jinja(value));
+            }
+            (object, Some(field), None, serde_json::Value::Object(fields)) => {
+                let fields = fields.into_iter().map(|(key, value)| (key, jinja(value)));
+                below.entry((object, field)).or_default().extend(fields);
+            }
+            (object, Some(field), None, value) => {
+                objects.entry(object).or_default().insert(field, jinja(value));
+            }
+            (object, Some(field), Some(key), value) => {
+                below.entry((object, field)).or_default().insert(key.to_owned(), jinja(value));
+            }
+        }
+    }
+    for (object, field) in [("customer", "attributes"), ("trigger", "properties")] {
+        below.entry((object, field)).or_default();
+    }
+    for ((object, field), fields) in below {
+        objects.entry(object).or_default().insert(field, Value::from(fields));
+    }
+    for (object, fields) in objects {
+        top.insert(object, Value::from(fields));
+    }
+    if let Some(trigger) = top.get("trigger").cloned() {
+        top.insert("event", trigger);
+    }
+    Value::from(top)
+}
+
+/// JSON for the template; null is undefined, so that `default` helps.
+fn jinja(value: serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::UNDEFINED,
+        serde_json::Value::Array(items) => items.into_iter().map(jinja).collect(),
+        serde_json::Value::Object(fields) => {
+            let fields = fields.into_iter().map(|(key, field)| (key, jinja(field)));
+            Value::from(fields.collect::<BTreeMap<_, _>>())
+        }
+        plain @ (serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_)) => Value::from(minijinja::value::Serde(plain)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! What templates render to and what they are refused for.
+
+use super::*;
+use proptest::prelude::*;
+
+fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, JsonText> {
+    let pairs = pairs.iter().map(|(name, json)| (*name, JsonText::parse(json).unwrap()));
+    pairs.map(|(name, json)| (name.to_owned(), json)).collect()
+}
+
+fn known() -> BTreeMap<String, JsonText> {
+    values(&[
+        ("customer.id", r#""17850""#),
+        ("customer.email", "null"),
+        ("customer.attributes.name", r#""<Ann> & Bob""#),
+        ("customer.attributes.age", "41"),
+        ("customer.attributes.address", r#"{"city":"Leeds","zip":null}"#),
+        ("trigger.properties", r#"{"cart id":7,"items":[{"sku":"A"},{"sku":"B"}]}"#),
+        ("now", r#""2026-03-01T12:00:00Z""#),
+    ])
+}
+
+fn render(source: &str, form: Form) -> Result<String, RenderError> {
+    let template = Template::compile(source, form);
+    template.unwrap_or_else(|faults| panic!("{source}: {faults:?}")).render(&known())
+}
+
+#[test]
+fn what_is_rendered() {
+    for (source, expected) in [
+        ("Welcome, {{ customer.id }}", "Welcome, 17850"),
+        ("{{ customer.attributes.name }} {{ customer.attributes.age + 1 }}", "<Ann> & Bob 42"),
+        ("{{ customer.email | default('you') }}{{ customer.locale | default('') }}", "you"),
+        ("{{ customer.attributes.address.zip | default('-') }}", "-"),
+        (
+            "{{ customer.attributes.address.city | upper }} at {{ now }}",
+            "LEEDS at 2026-03-01T12:00:00Z",
+        ),
+        ("{% for i in event.properties.items %}{{ i.sku }},{% endfor %}", "A,B,"),
+        ("{{ trigger.properties['cart id'] }}{% if customer.email is defined %}x{% endif %}", "7"),
+        ("{% for n in range(3) %}{{ n }}{% endfor %}{% set a = 1 %}{{ a }}", "0121"),
+    ] {
+        assert_eq!(render(source, Form::Text).as_deref(), Ok(expected), "{source}");
+    }
+    let html = render("<b>{{ customer.attributes.name }}</b>", Form::Html);
+    assert_eq!(html.as_deref(), Ok("<b>&lt;Ann&gt; &amp; Bob</b>"));
+}
+
+#[test]
+fn what_cannot_be_rendered() {
+    for (source, text) in [
+        ("{{ customer.email }}", "undefined"),
+        ("{{ customer.attributes.missing }}", "undefined"),
+        ("a\n{{ customer.id | nonsense }}", "at line 2"),
+        ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "fuel"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
+        ("{{ 'x' * 1000000000 }}", ""),
+        (&format!("{{% for a in range(9999) %}}{}{{% endfor %}}", "x".repeat(999)), "over 1048576"),
+    ] {
+        let error = render(source, Form::Text).expect_err(source);
+        assert!(error.0.contains(text), "{source}: {error}");
+    }
+}
+
+#[test]
+fn what_is_refused() {
+    for (source, codes) in [
+        ("{{ custmer.id }} {{ customer.name }}", vec!["unknown_variable"; 2]),
+        ("{{ customer }} {{ event }} {{ customer['id'] }}", vec!["unknown_variable"; 2]),
+        ("{{ customer.email.upper() }} {{ debug() }}", vec!["unknown_variable"; 2]),
+        ("{{ customer.id", vec!["template"]),
+        ("{% include 'x' %}", vec!["template"]),
+        ("{% extends 'x' %}", vec!["template"]),
+        (&"x".repeat(TEMPLATE_BYTES_MAX + 1), vec!["too_large"]),
+    ] {
+        let faults = Template::compile(source, Form::Text).expect_err("must be refused");
+        assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), codes);
+    }
+    let faults = Template::compile("{{ customer.nam }}", Form::Text).unwrap_err();
+    let text = faults[0].to_string();
+    assert!(text.contains("`customer.nam`; there are customer.id, customer.email"), "{text}");
+}
+
+#[test]
+fn it_names_its_variables() {
+    let source = "{{ event.properties.cart.total }} {{ customer.attributes['x'] }} {{ now }} \
+        {{ trigger.name }} {% for i in trigger.properties.items %}{{ i.sku }}{% endfor %}";
+    let template = Template::compile(source, Form::Html).unwrap();
+    let expected = [
+        "customer.attributes",
+        "now",
+        "trigger.name",
+        "trigger.properties.cart",
+        "trigger.properties.items",
+    ];
+    assert!(template.variables().iter().eq(expected), "{:?}", template.variables());
+}
+
+#[test]
+fn hostile_templates_end_on_a_small_stack() {
+    let small = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
+    let checked = small.spawn(|| {
+        for source in [
+            format!("{{{{ {}1 }}}}", "-".repeat(20_000)),
+            format!("{{{{ customer.attributes{} }}}}", ".a".repeat(20_000)),
+            format!("{{{{ 1{} }}}}", "+1".repeat(20_000)),
+            format!("{{{{ {}1{} }}}}", "(".repeat(20_000), ")".repeat(20_000)),
+            format!("{{% if 1 %}}{}{{% endif %}}", "{% elif 1 %}".repeat(5_000)),
+            "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = [n.x] %}\
+             {% endfor %}{{ n.x }}"
+                .to_owned(),
+        ] {
+            if let Ok(template) = Template::compile(&source, Form::Text) {
+                let first = template.render(&known());
+                assert_eq!(template.render(&known()), first);
+            }
+        }
+    });
+    checked.unwrap().join().unwrap();
+}
+
+proptest! {
+    #[test]
+    fn any_text_renders_or_is_refused(
+        tokens in prop::collection::vec(prop::sample::select(vec![
+            "{{", "}}", "{%", "%}", " for x in ", " if ", " endif ", " endfor ", "customer.id",
+            "event.properties", "|upper", "|default('')", "x", "'", "(", ")", "+", "1", "~", "[",
+            "]", ".a", "range(9)", " set x = ", "{#", "#}", "|tojson", "|sort", " é",
+        ]), 0..20)
+    ) {
+        let source = tokens.concat();
+        if let Ok(template) = Template::compile(&source, Form::Html) {
+            let _ = template.render(&known());
+        }
+    }
+}
