@@ -18,13 +18,13 @@ use tracing::trace_span;
 use super::partition::Sealed;
 use crate::{
     base::{
-        Lsn, Timestamp,
+        Lsn,
         limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
     },
     machine::row::Row,
     store::{
         self, CheckpointState, Fold, Head, HeadState, Inserted, Log, Page, Store, Tree, checkpoint,
-        encode_page,
+        page::encode_page,
     },
 };
 
@@ -34,8 +34,8 @@ const HEAD_PERIOD: Duration = Duration::from_secs(1);
 /// Work for the commit thread.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// Chunks to append, and what a reader sees after them.
-    Append { chunks: Vec<Sealed>, fold: Fold },
+    /// Chunks to append; with the last ones of a batch also what a reader sees after them.
+    Append { chunks: Vec<Sealed>, fold: Option<Fold> },
     /// A checkpoint to write.
     Checkpoint(Box<Checkpoint>),
     /// Runs that no timer needs any more.
@@ -47,10 +47,8 @@ pub(super) enum Job {
 pub(super) struct Checkpoint {
     pub(super) pages: VecDeque<Arc<Page<Row>>>,
     pub(super) runs: VecDeque<store::Entry>,
-    pub(super) memory: Vec<u8>,
-    pub(super) at: Lsn,
-    pub(super) fold: Fold,
-    pub(super) time: Timestamp,
+    pub(super) memory: VecDeque<store::Entry>,
+    pub(super) state: CheckpointState,
 }
 
 /// What the commit thread reports.
@@ -130,7 +128,7 @@ impl Worker {
                 Next::Job(Job::Append { chunks, fold }) => {
                     budget = CHECKPOINT_SLICE_BYTES;
                     self.append(&chunks)?;
-                    appended = Some(fold);
+                    appended = fold;
                 }
                 Next::Job(Job::Checkpoint(checkpoint)) => {
                     assert!(self.running.is_none(), "one checkpoint at a time");
@@ -194,13 +192,17 @@ impl Worker {
         while written < budget {
             if let Some(page) = checkpoint.pages.pop_front() {
                 let _span = trace_span!("page").entered();
-                let (key, value) = encode_page(&page, checkpoint.time);
+                let (key, value) = encode_page(&page, checkpoint.state.time);
                 written += value.len();
                 self.store.put(Tree::Rows, &key, &value)?;
             } else if let Some((key, value)) = checkpoint.runs.pop_front() {
                 let _span = trace_span!("timer_run").entered();
                 written += value.len();
                 self.store.put(Tree::Timers, &key, &value)?;
+            } else if let Some((key, value)) = checkpoint.memory.pop_front() {
+                let _span = trace_span!("memory").entered();
+                written += value.len();
+                self.store.put(Tree::Meta, &key, &value)?;
             } else {
                 break;
             }
@@ -210,21 +212,12 @@ impl Worker {
 
     /// Records the running checkpoint once all of it is on the device.
     fn finish_checkpoint(&mut self) -> store::Result<()> {
-        let is_written = |it: &Checkpoint| it.pages.is_empty() && it.runs.is_empty();
-        let Some(checkpoint) = self.running.take_if(|it| is_written(it)) else { return Ok(()) };
+        let Some(checkpoint) = self.running.take_if(|it| it.is_written()) else { return Ok(()) };
         let _span = trace_span!("checkpoint").entered();
-        let parts = checkpoint::save_memory(&*self.store, checkpoint.at, &checkpoint.memory)?;
+        checkpoint::record(&*self.store, &checkpoint.state)?;
         self.store.sync()?;
-        let state = CheckpointState {
-            at: checkpoint.at,
-            fold: checkpoint.fold.clone(),
-            time: checkpoint.time,
-            memory_parts: parts,
-        };
-        checkpoint::record(&*self.store, &state)?;
-        self.store.sync()?;
-        checkpoint::forget_below(&*self.store, checkpoint.at)?;
-        self.head_behind.get_or_insert(checkpoint.fold);
+        checkpoint::forget_below(&*self.store, checkpoint.state.at)?;
+        self.head_behind.get_or_insert(checkpoint.state.fold);
         self.write_head()?;
         let _ = self.report.send(Committed::Checkpointed).is_ok();
         Ok(())
@@ -236,6 +229,12 @@ impl Worker {
         };
         let _span = trace_span!("head").entered();
         head.write(&HeadState::of(&fold))
+    }
+}
+
+impl Checkpoint {
+    fn is_written(&self) -> bool {
+        self.pages.is_empty() && self.runs.is_empty() && self.memory.is_empty()
     }
 }
 

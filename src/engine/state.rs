@@ -61,7 +61,7 @@ impl State {
         self.catalog.refresh(&self.memory, read).map_err(|error| match error {
             Unreadable::Document(error) => error,
             Unreadable::Invalid(_) => {
-                store::Error::Damaged { what: error.to_string(), at: "definitions".to_owned() }
+                store::Error::Damaged { what: error.to_string(), place: "definitions".to_owned() }
             }
         })
     }
@@ -85,7 +85,7 @@ fn read_document(
         return Ok(json);
     }
     let what = format!("the stored document {hash} is not what its hash says");
-    Err(store::Error::Damaged { what, at: "definitions".to_owned() })
+    Err(store::Error::Damaged { what, place: "definitions".to_owned() })
 }
 
 impl View for State {

@@ -11,6 +11,7 @@ use super::{
         At, CustomerChanged, DeliveryFailed, DeliveryRequested, Enrolled, EventReceived, Record,
         Source,
     },
+    reason::InputKind,
     row::{CustomerRow, DeadLetter, Enrollment, Entry, Open, Phase, Row, Stage},
 };
 use crate::{
@@ -106,7 +107,8 @@ impl Applied {
                     name: it.name.clone(),
                     length: it.length,
                     hash: it.hash,
-                    offset: 0,
+                    // Definitions come into force with the record: there is nothing to resume.
+                    offset: if it.kind == InputKind::Definitions { it.length } else { 0 },
                 });
                 memory.last_input = LastInput::Outside;
             }

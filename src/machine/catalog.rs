@@ -38,7 +38,7 @@ pub enum Unreadable<E> {
     #[error(transparent)]
     Document(#[from] E),
     /// A document does not say what it said when it was stored.
-    #[error("a stored definition is no longer valid: {}", .0.first().map_or_else(String::new, ToString::to_string))]
+    #[error("a stored definition is no longer valid: {}", .0.list.first().map_or_else(String::new, ToString::to_string))]
     Invalid(Findings),
 }
 

@@ -20,7 +20,7 @@ use super::{
     matching, publish,
     reason::Idle,
     record::{
-        CustomerChanged, EventReceived, InputOpened, LineRead, LineRejected, LossAccepted, Source,
+        CustomerChanged, EventReceived, LineRead, LineRejected, LossAccepted, Source,
     },
     row::{CustomerRow, Row},
     settle, walk,
@@ -55,13 +55,12 @@ pub fn decide<V: View>(
             draft.push(LineRejected { source: *source, code: error.code.number(), column });
             Answer::Unchanged
         }
-        Input::OpenInput { kind, name, length, hash } => {
-            let input = super::memory::number(view.memory().inputs.len());
-            let (kind, name, length, hash) = (*kind, name.clone(), *length, *hash);
-            draft.push(InputOpened { kind, input, name, length, hash });
+        Input::OpenInput(file) => {
+            publish::open_inputs(&mut draft, std::slice::from_ref(file));
             Answer::Accepted
         }
-        Input::Publish { source, definitions } => {
+        Input::Publish { source, files, definitions } => {
+            publish::open_inputs(&mut draft, files);
             publish::publish(&mut draft, *source, definitions)
         }
         Input::TimerDue(timer) => walk::timer_due(&mut draft, timer)?,
@@ -87,7 +86,7 @@ pub fn first_rows(input: &Input) -> Vec<Key> {
         }
         Input::BlankLine { .. }
         | Input::BadLine { .. }
-        | Input::OpenInput { .. }
+        | Input::OpenInput(_)
         | Input::Publish { .. }
         | Input::AcceptLoss { .. } => Vec::new(),
     }

@@ -45,20 +45,13 @@ pub enum Input {
         error: LineError,
     },
     /// An input file is about to be read.
-    OpenInput {
-        /// What it holds.
-        kind: InputKind,
-        /// Its name.
-        name: String,
-        /// Its length in bytes.
-        length: u64,
-        /// What it says.
-        hash: ContentHash,
-    },
+    OpenInput(InputFile),
     /// Definitions are to be in force from now on.
     Publish {
         /// Where they came from.
         source: Source,
+        /// The input files they are in.
+        files: Vec<InputFile>,
         /// What they say, checked.
         definitions: Definitions,
     },
@@ -82,6 +75,19 @@ pub enum Input {
         /// The last record that had been acknowledged.
         acknowledged: Lsn,
     },
+}
+
+/// The identity of an input file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFile {
+    /// What it holds.
+    pub kind: InputKind,
+    /// Its name, without folders.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// What it says.
+    pub hash: ContentHash,
 }
 
 /// What the one who sent an input is told, once its records are durable.

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{counters::Counters, reason::InputKind, record::Source};
+use super::{
+    catalog::News,
+    counters::Counters, reason::InputKind, record::Source};
 use crate::{
     base::{
         CampaignId, ContentHash, DeliveryId, FlowId, Lsn, Malformed, Reader, SegmentId, Timestamp,
         codec,
     },
     machine::delivery::ChannelKind,
+    model::Definitions,
 };
 
 /// The form of [`Memory`] as bytes.
@@ -124,6 +127,12 @@ impl Memory {
     /// The number of the campaign with this id.
     pub fn campaign_number(&self, id: &CampaignId) -> Option<u32> {
         number_of(self.campaigns.iter().position(|campaign| &campaign.id == id))
+    }
+
+    /// Whether any of `definitions` is not in force.
+    pub fn has_news(&self, definitions: &Definitions) -> bool {
+        let news = News::of(definitions, self);
+        !(news.segments.is_empty() && news.flows.is_empty() && news.campaigns.is_empty())
     }
 
     /// The flow with this number.

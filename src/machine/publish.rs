@@ -5,14 +5,23 @@ use std::collections::BTreeMap;
 use super::{
     catalog::News,
     draft::Draft,
-    input::{Answer, View},
+    input::{Answer, InputFile, View},
     memory::number,
-    record::{CampaignChanged, DocumentPart, FlowPublished, SegmentChanged, Source},
+    record::{CampaignChanged, DocumentPart, FlowPublished, InputOpened, SegmentChanged, Source},
 };
 use crate::{
     base::{ContentHash, FlowId, limits::DOCUMENT_PART_BYTES},
     model::Definitions,
 };
+
+/// Records the identities of input files, numbered on from those there are.
+pub(super) fn open_inputs<V: View>(draft: &mut Draft<'_, V>, files: &[InputFile]) {
+    let first = number(draft.view.memory().inputs.len());
+    for (file, input) in files.iter().zip(first..) {
+        let (kind, name, length, hash) = (file.kind, file.name.clone(), file.length, file.hash);
+        draft.push(InputOpened { kind, input, name, length, hash });
+    }
+}
 
 /// Publishes what is not in force yet; the same content is the same version.
 pub(super) fn publish<V: View>(

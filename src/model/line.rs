@@ -80,6 +80,8 @@ codes! {
     BadName = 15 "bad_name",
     /// A push subscription that cannot be one.
     BadSubscription = 16 "bad_subscription",
+    /// An event more than a day ahead of the engine's clock.
+    TooFarAhead = 17 "too_far_ahead",
 }
 
 impl std::fmt::Display for LineCode {

@@ -43,6 +43,9 @@ pub use self::{
     timers::{Timer, Timers},
 };
 
+/// What every fallible function here returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// One of the four ordered maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tree {

@@ -1,0 +1,331 @@
+//! The loop of the main job: one instant after the other.
+//!
+//! An instant is worked off in phases: its lines in file order; rounds of settling every delivery
+//! requested so far, in order of delivery id, until none is left; its timers in (due, enrollment)
+//! order; the same rounds again. What comes next follows from the state and the next line alone,
+//! so that a run that was killed goes on with exactly the record it would have written.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use crossbeam_channel::{Receiver, TryRecvError};
+
+use super::{
+    Error, Plan, RejectedLine, Summary,
+    feed::{Feed, Next},
+};
+use crate::{
+    base::{Clock, DeliveryId, Lsn, Timestamp},
+    engine::{
+        recover::Opening,
+        runner::{Outbound, Report, Runner},
+    },
+    machine::{
+        apply::TimerSet,
+        input::Input,
+        memory::{LastInput, Memory},
+    },
+    model::Finding,
+};
+
+/// How time passes between two instants.
+#[derive(Clone)]
+pub enum Pace {
+    /// Not at all: the clock jumps.
+    Virtual,
+    /// As fast as on this clock.
+    Real(Arc<dyn Clock>),
+}
+
+impl std::fmt::Debug for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Virtual => "Virtual",
+            Self::Real(_) => "Real",
+        })
+    }
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Bytes of input read by this run.
+    pub bytes_read: u64,
+    /// Bytes of input that were left when it began.
+    pub bytes_total: u64,
+    /// The instant being worked off.
+    pub now: Timestamp,
+    /// Records so far, in this run.
+    pub records: u64,
+}
+
+/// How often progress is reported, in inputs.
+const PROGRESS_EVERY: u64 = 256;
+/// The longest wait for the clock before the world is looked at again.
+const WAIT_MAX: Duration = Duration::from_millis(200);
+
+/// A job under way.
+pub struct Drive {
+    runner: Runner,
+    feed: Feed,
+    reports: Receiver<Report>,
+    /// Outcomes that have come in and are not settled yet.
+    outcomes: BTreeMap<DeliveryId, Report>,
+    now: Timestamp,
+    until: Option<Timestamp>,
+    pace: Pace,
+    /// The engine's time and the clock's at the same moment, once the clock has been asked.
+    origin: Option<(Timestamp, Timestamp)>,
+    first: Lsn,
+}
+
+impl std::fmt::Debug for Drive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Drive").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// What the state and the next line ask for.
+enum Action {
+    Line,
+    Settle(DeliveryId),
+    Timer(TimerSet),
+    Advance(Timestamp),
+    Done,
+}
+
+impl Drive {
+    /// Opens the directory and works out what of the files is new.
+    pub fn open(
+        dir: &Path,
+        opening: &Opening,
+        plan: Plan,
+        (outbound, reports): (Outbound, Receiver<Report>),
+    ) -> Result<Self, Error> {
+        let first_event = plan.first_event_time()?;
+        let runner = Runner::open(dir, opening, outbound, reports.clone())?;
+        let state = &runner.partition.state;
+        let memory = &state.memory;
+        let first = memory.latest;
+        let feed = plan.feed(memory, &state.catalog)?;
+        let now = if first == Lsn::ZERO {
+            first_event.unwrap_or(Timestamp::EPOCH)
+        } else {
+            memory.now
+        };
+        Ok(Self {
+            runner,
+            feed,
+            reports,
+            outcomes: BTreeMap::new(),
+            now,
+            until: None,
+            pace: Pace::Virtual,
+            origin: None,
+            first,
+        })
+    }
+
+    /// Runs timers up to this instant, after the last line.
+    #[must_use]
+    pub fn until(mut self, until: Option<Timestamp>) -> Self {
+        self.until = until;
+        self
+    }
+
+    /// Lets time pass at this pace.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// What someone should look at in the definitions.
+    pub fn warnings(&self) -> &[Finding] {
+        &self.feed.warnings
+    }
+
+    /// Works until every line is read and every timer up to the end has fired.
+    pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Finished, Error> {
+        let mut steps = 0_u64;
+        loop {
+            match self.next()? {
+                Action::Line => {
+                    let input = self.feed.take().expect("a line that was seen is there");
+                    self.decide(&input)?;
+                }
+                Action::Settle(id) => {
+                    let report = self.outcome(id)?;
+                    if let Some(input) = self.runner.reported(report) {
+                        self.decide(&input)?;
+                    }
+                }
+                Action::Timer(timer) => self.decide(&Input::TimerDue(timer))?,
+                Action::Advance(to) => self.advance(to)?,
+                Action::Done => break,
+            }
+            steps += 1;
+            if steps.is_multiple_of(PROGRESS_EVERY) {
+                progress(self.progress());
+            }
+        }
+        self.runner.drain()?;
+        progress(self.progress());
+        self.finish()
+    }
+
+    fn finish(self) -> Result<Finished, Error> {
+        let Self { runner, feed, first, .. } = self;
+        let partition = runner.finish()?;
+        let summary = Summary::of(&partition, first)?;
+        let Feed { rejected, rejected_count, .. } = feed;
+        Ok(Finished { summary, rejected, rejected_count })
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            bytes_read: self.feed.bytes_read,
+            bytes_total: self.feed.bytes_total,
+            now: self.now,
+            records: self.runner.partition.latest().0.saturating_sub(self.first.0),
+        }
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.runner.partition.state.memory
+    }
+
+    /// What comes next. The phase of the instant is what the latest record's input was, unless
+    /// that was at an earlier instant.
+    fn next(&mut self) -> Result<Action, Error> {
+        let phase = if self.memory().now == self.now {
+            self.memory().last_input
+        } else {
+            LastInput::Outside
+        };
+        let in_flight = self.memory().in_flight.keys().next().map(|(_, id)| *id);
+        let line = self.feed.peek()?;
+        let line_is_due = match line {
+            Next::Now => true,
+            Next::At(time) => time <= self.now,
+            Next::End => false,
+        };
+        if phase == LastInput::Timer
+            && let Some(timer) = self.runner.partition.due_timer(self.now)?
+        {
+            return Ok(Action::Timer(timer));
+        }
+        if phase == LastInput::Outside && line_is_due {
+            return Ok(Action::Line);
+        }
+        if let Some(id) = in_flight {
+            return Ok(Action::Settle(id));
+        }
+        if line_is_due {
+            return Ok(Action::Line);
+        }
+        if let Some(timer) = self.runner.partition.due_timer(self.now)? {
+            return Ok(Action::Timer(timer));
+        }
+        self.next_instant(line)
+    }
+
+    fn next_instant(&mut self, line: Next) -> Result<Action, Error> {
+        let due = self.runner.partition.next_due()?;
+        Ok(match (line, due) {
+            (Next::At(time), Some(due)) => Action::Advance(time.min(due)),
+            (Next::At(time), None) => Action::Advance(time),
+            (Next::Now | Next::End, Some(due)) if self.until.is_some_and(|until| due <= until) => {
+                Action::Advance(due)
+            }
+            (Next::Now | Next::End, _) => Action::Done,
+        })
+    }
+
+    fn decide(&mut self, input: &Input) -> Result<(), Error> {
+        let answer = self.runner.decide(self.now, input)?;
+        answer.expect("a line is never rejected without a record");
+        self.runner.submit();
+        self.absorb()?;
+        while self.runner.is_full() {
+            self.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Takes what has been reported, without waiting.
+    fn absorb(&mut self) -> Result<(), Error> {
+        loop {
+            match self.runner.commits().try_recv() {
+                Ok(committed) => self.runner.absorb(committed)?,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => panic!("{COMMIT_ENDS}"),
+            }
+        }
+    }
+
+    /// Waits for the disk.
+    fn wait(&mut self) -> Result<(), Error> {
+        let committed = self.runner.commits().recv().expect(COMMIT_ENDS);
+        Ok(self.runner.absorb(committed)?)
+    }
+
+    /// Waits until the outcome of this delivery is in.
+    fn outcome(&mut self, id: DeliveryId) -> Result<Report, Error> {
+        self.runner.submit();
+        self.runner.dispatch()?;
+        loop {
+            if let Some(report) = self.outcomes.remove(&id) {
+                return Ok(report);
+            }
+            crossbeam_channel::select! {
+                recv(self.reports) -> report => {
+                    let report = report.expect("the workers outlive the job");
+                    self.outcomes.insert(report.id, report);
+                }
+                recv(self.runner.commits()) -> committed => {
+                    self.runner.absorb(committed.expect(COMMIT_ENDS))?;
+                }
+            }
+            self.runner.dispatch()?;
+        }
+    }
+
+    /// Moves the clock; nothing is in flight.
+    fn advance(&mut self, to: Timestamp) -> Result<(), Error> {
+        if let Pace::Real(clock) = &self.pace {
+            let clock = Arc::clone(clock);
+            self.wait_until(to, &*clock)?;
+        }
+        self.now = to;
+        Ok(())
+    }
+
+    fn wait_until(&mut self, to: Timestamp, clock: &dyn Clock) -> Result<(), Error> {
+        let (engine, started) = *self.origin.get_or_insert((self.now, clock.now()));
+        loop {
+            self.runner.submit();
+            let passed = clock.now().since(started);
+            let needed = to.since(engine);
+            if needed <= passed {
+                return Ok(());
+            }
+            let left = (needed.to_std() - passed.to_std()).min(WAIT_MAX);
+            if let Ok(committed) = self.runner.commits().recv_timeout(left) {
+                self.runner.absorb(committed)?;
+            }
+        }
+    }
+}
+
+const COMMIT_ENDS: &str = "the commit thread reports its failure before it ends";
+
+/// What a job leaves behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// What happened, counted.
+    pub summary: Summary,
+    /// The first lines that were refused in this run.
+    pub rejected: Vec<RejectedLine>,
+    /// How many lines were refused in this run.
+    pub rejected_count: u64,
+}

@@ -1,0 +1,374 @@
+//! From input files to inputs: what is new of them, in which order, and from which byte on.
+
+use std::{
+    collections::VecDeque,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Error,
+    lines::{Line, Lines, identify},
+};
+use crate::{
+    base::{ContentHash, InstanceId, Timestamp},
+    machine::{
+        catalog::Catalog,
+        input::{Input, InputFile},
+        memory::{InputState, Memory},
+        reason::InputKind,
+        record::Source,
+    },
+    model::{CustomerUpdate, Definitions, Event, Finding, Known, LineError},
+};
+
+/// The files of a job.
+#[derive(Debug, Clone, Default)]
+pub struct Files {
+    /// Definitions documents.
+    pub definitions: Vec<PathBuf>,
+    /// Customers, one a line.
+    pub customers: Option<PathBuf>,
+    /// Events, one a line.
+    pub events: Option<PathBuf>,
+}
+
+/// A file with its identity.
+#[derive(Debug, Clone)]
+pub struct InputPath {
+    path: PathBuf,
+    file: InputFile,
+}
+
+impl InputPath {
+    fn identify(kind: InputKind, path: &Path) -> Result<Self, Error> {
+        let (length, hash) = identify(path).map_err(input_error(path))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { path: path.to_owned(), file: InputFile { kind, name, length, hash } })
+    }
+
+    fn is(&self, state: &InputState) -> bool {
+        self.file.kind == state.kind && self.file.hash == state.hash
+    }
+}
+
+/// The files of a job, identified, before the directory is opened.
+#[derive(Debug)]
+pub struct Plan {
+    definitions: Vec<InputPath>,
+    documents: Vec<(String, Vec<u8>)>,
+    customers: Option<InputPath>,
+    events: Option<InputPath>,
+}
+
+impl Plan {
+    /// Reads the definitions and identifies every file.
+    pub fn new(files: &Files) -> Result<Self, Error> {
+        let mut documents = Vec::new();
+        let mut definitions = Vec::new();
+        for path in &files.definitions {
+            definitions.push(InputPath::identify(InputKind::Definitions, path)?);
+            let bytes = fs::read(path).map_err(input_error(path))?;
+            documents.push((path.display().to_string(), bytes));
+        }
+        let one = |kind, path: &Option<PathBuf>| {
+            path.as_deref().map(|path| InputPath::identify(kind, path)).transpose()
+        };
+        Ok(Self {
+            definitions,
+            documents,
+            customers: one(InputKind::Customers, &files.customers)?,
+            events: one(InputKind::Events, &files.events)?,
+        })
+    }
+
+    /// The identity of a directory that begins with these files.
+    pub fn instance(&self) -> InstanceId {
+        let files = self.definitions.iter().chain(&self.customers).chain(&self.events);
+        let hashes: Vec<u8> = files.flat_map(|it| it.file.hash.0).collect();
+        InstanceId(ContentHash::of(&hashes).0)
+    }
+
+    /// Checks the definitions against what a directory holds.
+    pub fn check(&self, known: &Known) -> Result<Definitions, Error> {
+        let documents: Vec<(&str, &[u8])> =
+            self.documents.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+        Definitions::parse(&documents, known).map_err(Error::Findings)
+    }
+
+    /// Reads every line without handing any out; the first one that is wrong is the error.
+    pub fn check_lines(&self) -> Result<(), Error> {
+        for input in self.customers.iter().chain(&self.events) {
+            let mut lines = Lines::open(&input.path, 0).map_err(input_error(&input.path))?;
+            let mut number = 0;
+            while let Some(line) = lines.next().map_err(input_error(&input.path))? {
+                number += 1;
+                if let Read::Bad(error) = read(input.file.kind, &line.bytes) {
+                    return Err(Error::Line { path: input.path.clone(), line: number, error });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What of the files a directory has not dealt with yet.
+    pub(super) fn feed(self, memory: &Memory, catalog: &Catalog) -> Result<Feed, Error> {
+        let definitions = self.check(&catalog.known(memory))?;
+        self.refuse_half_read(memory)?;
+        let mut next = crate::machine::memory::number(memory.inputs.len());
+        let mut feed = Feed {
+            pieces: VecDeque::new(),
+            warnings: definitions.warnings.clone(),
+            bytes_total: 0,
+            bytes_read: 0,
+            rejected: Vec::new(),
+            rejected_count: 0,
+        };
+        if self.definitions_are_news(&definitions, memory) {
+            let files: Vec<_> = self.definitions.iter().map(|it| it.file.clone()).collect();
+            let count = crate::machine::memory::number(files.len());
+            let last = files.last().map_or(0, |file| file.length);
+            let input = next.saturating_add(count).saturating_sub(1);
+            let source = Source::Line { input, offset: last };
+            next = next.saturating_add(count);
+            let publish = Input::Publish { source, files, definitions };
+            feed.pieces.push_back(Piece::Publish(Box::new(publish)));
+        }
+        let customers = self.customers.map(|it| (latest(memory, InputKind::Customers), it));
+        let events = self.events.map(|it| {
+            let any = memory.inputs.iter().zip(0_u32..).find(|(state, _)| it.is(state));
+            (any, it)
+        });
+        for (known, input) in customers.into_iter().chain(events) {
+            let known = known.filter(|(state, _)| input.is(state));
+            let (number, offset) = match known {
+                Some((state, number)) => (number, state.offset),
+                None => {
+                    next = next.saturating_add(1);
+                    (next.saturating_sub(1), 0)
+                }
+            };
+            let unread = input.file.length.saturating_sub(offset);
+            feed.bytes_total += unread;
+            if known.is_none() || unread > 0 {
+                let opened = known.is_some();
+                feed.pieces.push_back(Piece::lines(input, number, offset, opened)?);
+            }
+        }
+        Ok(feed)
+    }
+
+    fn definitions_are_news(&self, definitions: &Definitions, memory: &Memory) -> bool {
+        let recorded = |it: &InputPath| memory.inputs.iter().any(|state| it.is(state));
+        !self.definitions.is_empty()
+            && (!self.definitions.iter().all(recorded) || memory.has_news(definitions))
+    }
+
+    /// A file that was begun comes first.
+    fn refuse_half_read(&self, memory: &Memory) -> Result<(), Error> {
+        let given: Vec<_> = self.customers.iter().chain(&self.events).collect();
+        let half = memory.inputs.iter().filter(|state| state.offset < state.length);
+        for state in half {
+            if !given.iter().any(|input| input.is(state)) {
+                return Err(Error::HalfRead {
+                    kind: state.kind.name(),
+                    name: state.name.clone(),
+                    offset: state.offset,
+                    length: state.length,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The time of the first event that has one: where a new directory's clock begins.
+    pub(super) fn first_event_time(&self) -> Result<Option<Timestamp>, Error> {
+        let Some(input) = &self.events else { return Ok(None) };
+        let mut lines = Lines::open(&input.path, 0).map_err(input_error(&input.path))?;
+        while let Some(line) = lines.next().map_err(input_error(&input.path))? {
+            if let Read::Event(Event { time: Some(time), .. }) =
+                read(InputKind::Events, &line.bytes)
+            {
+                return Ok(Some(time));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn latest(memory: &Memory, kind: InputKind) -> Option<(&InputState, u32)> {
+    memory.inputs.iter().zip(0_u32..).filter(|(state, _)| state.kind == kind).last()
+}
+
+fn input_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
+    let path = path.to_owned();
+    |source| Error::Input { path, source }
+}
+
+/// A line that was refused, for people.
+#[derive(Debug, Clone)]
+pub struct RejectedLine {
+    /// In which file.
+    pub path: PathBuf,
+    /// The line's number, from 1.
+    pub line: u64,
+    /// The byte after the line.
+    pub offset: u64,
+    /// What is wrong.
+    pub error: LineError,
+}
+
+/// Rejected lines that are kept for the end of the run; the rest are counted.
+const REJECTED_MAX: usize = 100;
+
+/// The inputs of a job, one after the other.
+#[derive(Debug)]
+pub(super) struct Feed {
+    pieces: VecDeque<Piece>,
+    pub(super) warnings: Vec<Finding>,
+    pub(super) bytes_total: u64,
+    pub(super) bytes_read: u64,
+    pub(super) rejected: Vec<RejectedLine>,
+    pub(super) rejected_count: u64,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Publish(Box<Input>),
+    Lines(Box<LinesPiece>),
+}
+
+#[derive(Debug)]
+struct LinesPiece {
+    input: InputPath,
+    number: u32,
+    opened: bool,
+    lines: Lines,
+    line_number: u64,
+    offset: u64,
+    peeked: Option<(Read, u64)>,
+}
+
+/// What a line says.
+#[derive(Debug)]
+enum Read {
+    Blank,
+    Customer(CustomerUpdate),
+    Event(Event),
+    Bad(LineError),
+}
+
+fn read(kind: InputKind, bytes: &[u8]) -> Read {
+    if bytes.trim_ascii().is_empty() {
+        return Read::Blank;
+    }
+    match kind {
+        InputKind::Customers => CustomerUpdate::parse(bytes).map_or_else(Read::Bad, Read::Customer),
+        InputKind::Events | InputKind::Definitions => {
+            Event::parse(bytes).map_or_else(Read::Bad, Read::Event)
+        }
+    }
+}
+
+/// When the next input happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Whenever it is its turn.
+    Now,
+    /// At this time, or now if that has passed.
+    At(Timestamp),
+    /// There is none.
+    End,
+}
+
+impl Piece {
+    fn lines(input: InputPath, number: u32, offset: u64, opened: bool) -> Result<Self, Error> {
+        let mut lines = Lines::open(&input.path, 0).map_err(input_error(&input.path))?;
+        // Skipping line by line keeps the line numbers of messages right.
+        let mut line_number = 0;
+        let mut at = 0;
+        while at < offset {
+            let skipped = lines.next().map_err(input_error(&input.path))?;
+            at = skipped.ok_or_else(|| Error::Changed { path: input.path.clone() })?.offset;
+            line_number += 1;
+        }
+        let piece = LinesPiece { input, number, opened, lines, line_number, offset, peeked: None };
+        Ok(Self::Lines(Box::new(piece)))
+    }
+}
+
+impl LinesPiece {
+    fn peek(&mut self) -> Result<Option<Next>, Error> {
+        if !self.opened {
+            return Ok(Some(Next::Now));
+        }
+        if self.peeked.is_none() {
+            let line = self.lines.next().map_err(input_error(&self.input.path))?;
+            let Some(Line { bytes, offset }) = line else {
+                return self.ended().map(|()| None);
+            };
+            self.line_number += 1;
+            self.peeked = Some((read(self.input.file.kind, &bytes), offset));
+        }
+        Ok(Some(match &self.peeked {
+            Some((Read::Event(Event { time: Some(time), .. }), _)) => Next::At(*time),
+            _ => Next::Now,
+        }))
+    }
+
+    fn ended(&self) -> Result<(), Error> {
+        if self.offset == self.input.file.length {
+            return Ok(());
+        }
+        Err(Error::Changed { path: self.input.path.clone() })
+    }
+}
+
+impl Feed {
+    /// When the next input happens.
+    pub(super) fn peek(&mut self) -> Result<Next, Error> {
+        loop {
+            match self.pieces.front_mut() {
+                None => return Ok(Next::End),
+                Some(Piece::Publish(_)) => return Ok(Next::Now),
+                Some(Piece::Lines(piece)) => match piece.peek()? {
+                    Some(next) => return Ok(next),
+                    None => drop(self.pieces.pop_front()),
+                },
+            }
+        }
+    }
+
+    /// The next input, which [`peek`](Self::peek) has seen.
+    pub(super) fn take(&mut self) -> Option<Input> {
+        let piece = match self.pieces.front_mut()? {
+            Piece::Lines(piece) => piece,
+            Piece::Publish(_) => {
+                let Some(Piece::Publish(publish)) = self.pieces.pop_front() else { return None };
+                return Some(*publish);
+            }
+        };
+        if !piece.opened {
+            piece.opened = true;
+            return Some(Input::OpenInput(piece.input.file.clone()));
+        }
+        let (read, offset) = piece.peeked.take()?;
+        self.bytes_read += offset.saturating_sub(piece.offset);
+        piece.offset = offset;
+        let source = Source::Line { input: piece.number, offset };
+        Some(match read {
+            Read::Blank => Input::BlankLine { source },
+            Read::Customer(update) => Input::Customer { source, update },
+            Read::Event(event) => Input::Event { source, event },
+            Read::Bad(error) => {
+                self.rejected_count += 1;
+                if self.rejected.len() < REJECTED_MAX {
+                    let (path, line) = (piece.input.path.clone(), piece.line_number);
+                    let error = error.clone();
+                    self.rejected.push(RejectedLine { path, line, offset, error });
+                }
+                Input::BadLine { source, error }
+            }
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! An NDJSON file line by line, with the byte offset after each, in bounded memory.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Seek, SeekFrom},
+    path::Path,
+};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::base::{ContentHash, limits::LINE_BYTES_MAX};
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// One line without its end.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Its bytes; cut just above the limit where it is longer, so that the reader says so.
+    pub(super) bytes: Vec<u8>,
+    /// The byte after its end.
+    pub(super) offset: u64,
+}
+
+/// A file being read.
+#[derive(Debug)]
+pub(super) struct Lines {
+    reader: BufReader<File>,
+    offset: u64,
+}
+
+impl Lines {
+    /// Reads from the byte at `offset`, which begins a line.
+    pub(super) fn open(path: &Path, offset: u64) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Self { reader: BufReader::with_capacity(BUFFER_BYTES, file), offset })
+    }
+
+    /// The next line; the last one may lack its end.
+    pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
+        let mut bytes = Vec::new();
+        let mut any = false;
+        loop {
+            let buffer = self.reader.fill_buf()?;
+            if buffer.is_empty() {
+                return Ok(any.then_some(Line { bytes, offset: self.offset }));
+            }
+            any = true;
+            let end = buffer.iter().position(|byte| *byte == b'\n');
+            let length = end.unwrap_or(buffer.len());
+            let room = (LINE_BYTES_MAX + 1).saturating_sub(bytes.len());
+            bytes.extend(buffer.iter().take(length.min(room)));
+            let used = length + usize::from(end.is_some());
+            self.reader.consume(used);
+            self.offset += u64::try_from(used).expect("a buffer is small");
+            if end.is_some() {
+                return Ok(Some(Line { bytes, offset: self.offset }));
+            }
+        }
+    }
+}
+
+/// The length and the hash of a whole file.
+pub(super) fn identify(path: &Path) -> io::Result<(u64, ContentHash)> {
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, File::open(path)?);
+    let mut hasher = Xxh3::new();
+    let mut length = 0;
+    loop {
+        let buffer = reader.fill_buf()?;
+        let used = buffer.len();
+        if used == 0 {
+            return Ok((length, ContentHash(hasher.digest128().to_be_bytes())));
+        }
+        hasher.update(buffer);
+        reader.consume(used);
+        length += u64::try_from(used).expect("a buffer is small");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file(content: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        file
+    }
+
+    #[test]
+    fn lines_end_where_the_offset_says() {
+        let file = file(b"one\n\ntwo\r\nlast");
+        let mut lines = Lines::open(file.path(), 0).unwrap();
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().unwrap() {
+            found.push((String::from_utf8(line.bytes).unwrap(), line.offset));
+        }
+        let expected = [("one", 4), ("", 5), ("two\r", 10), ("last", 14)];
+        assert_eq!(found, expected.map(|(text, offset)| (text.to_owned(), offset)));
+        let mut rest = Lines::open(file.path(), 5).unwrap();
+        assert_eq!(rest.next().unwrap().unwrap().bytes, b"two\r");
+    }
+
+    #[test]
+    fn a_huge_line_is_cut_and_passed_over() {
+        let mut content = vec![b'x'; 3 * BUFFER_BYTES];
+        content.extend(b"\nnext\n");
+        let file = file(&content);
+        let mut lines = Lines::open(file.path(), 0).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap().bytes.len(), LINE_BYTES_MAX + 1);
+        assert_eq!(lines.next().unwrap().unwrap().bytes, b"next");
+        assert!(lines.next().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_files_identity_is_the_hash_of_its_bytes() {
+        let content = vec![b'y'; BUFFER_BYTES + 17];
+        let file = file(&content);
+        let length = u64::try_from(content.len()).unwrap();
+        assert_eq!(identify(file.path()).unwrap(), (length, ContentHash::of(&content)));
+    }
+}

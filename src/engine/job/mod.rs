@@ -1,0 +1,65 @@
+//! The main job: input files through flows, on a clock that the events set.
+
+mod drive;
+mod feed;
+mod lines;
+mod summary;
+
+pub use drive::{Drive, Pace, Progress};
+pub use feed::{Files, Plan, RejectedLine};
+pub use summary::{StepSummary, Summary};
+
+use std::{io, path::PathBuf};
+
+use crate::{model::Findings, model::LineError, store};
+
+/// Why a job does not start or does not end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The disk, its contents, or the way the directory is used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// An input file cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    Input {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The definitions are not valid.
+    #[error("the definitions are not valid")]
+    Findings(Findings),
+    /// A file was read half-way and is not among those given now.
+    #[error(
+        "the {kind} file {name} was read up to byte {offset} of {length}; give it again unchanged \
+         before another one"
+    )]
+    HalfRead {
+        /// What it holds.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// How far.
+        offset: u64,
+        /// Of how much.
+        length: u64,
+    },
+    /// A file changed while it was being read.
+    #[error("{} changed while it was read; give it again as it was", .path.display())]
+    Changed {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// `--strict`, and a line is wrong.
+    #[error("{}:{line}:{}: {}: {}", .path.display(), .error.column, .error.code, .error.message)]
+    Line {
+        /// In which file.
+        path: PathBuf,
+        /// The line's number, from 1.
+        line: u64,
+        /// What is wrong.
+        error: LineError,
+    },
+}

@@ -1,0 +1,188 @@
+//! Opening a directory: the checkpoint, then `apply` over the log from there. There is no other
+//! recovery code.
+
+use std::{hash::BuildHasher, path::Path, sync::Arc};
+
+use tracing::{debug, debug_span, trace_span, warn};
+
+use super::{partition::Partition, state::State};
+use crate::{
+    base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp},
+    machine::{
+        apply::{apply, rows_of},
+        memory::Memory,
+        record::Record,
+    },
+    store::{
+        self, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log, RecordReader,
+        SledStore, Store, checkpoint, chunk,
+    },
+};
+
+/// The one partition of a single node.
+const PARTITION: PartitionId = PartitionId(0);
+/// Records replayed between two evictions.
+const EVICT_EVERY: u64 = 1_000;
+
+/// How to open a directory.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// The identity of the directory, should it be new.
+    pub instance: InstanceId,
+    /// The bounds to run with.
+    pub limits: Limits,
+    /// Whether to go on where acknowledged records are gone.
+    pub accept_loss: AcceptLoss,
+}
+
+/// What to do where the log ends before what was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AcceptLoss {
+    /// Refuse to open.
+    #[default]
+    No,
+    /// Go on and record the loss.
+    Yes,
+}
+
+/// A directory opened by its owner.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) partition: Partition,
+    pub(super) head: Head,
+    /// What is gone, as the head says: the last record there and the last acknowledged.
+    pub(super) loss: Option<(Lsn, Lsn)>,
+}
+
+/// Opens `dir`, creating it if need be, and takes it over with a fence.
+pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
+    let _span = debug_span!("open").entered();
+    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
+    let fresh = DirectoryFormat { instance: opening.instance, partitions: 1 };
+    let format = fresh.create_or_check(&*store)?;
+    let (mut head, state) = Head::open(dir)?;
+    let mut partition = replay(&store, format.instance, &opening.limits)?;
+    let loss = check_head(state, &partition.fold, opening.accept_loss)?;
+    fence(&mut partition)?;
+    head.write(&HeadState::of(&partition.fold))?;
+    Ok(Owned { partition, head, loss })
+}
+
+/// Opens `dir` to look at it: nothing is appended.
+pub fn read(dir: &Path, limits: &Limits) -> store::Result<Partition> {
+    let store: Arc<dyn Store> = Arc::new(SledStore::open_existing(dir)?);
+    let missing = || store::Error::Missing { path: dir.to_owned() };
+    let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
+    let (_, state) = Head::open(dir)?;
+    let partition = replay(&store, format.instance, limits)?;
+    check_head(state, &partition.fold, AcceptLoss::No)?;
+    Ok(partition)
+}
+
+/// What `store` holds: its checkpoint and the log after it.
+pub(super) fn replay(
+    store: &Arc<dyn Store>,
+    instance: InstanceId,
+    limits: &Limits,
+) -> store::Result<Partition> {
+    let log: Arc<dyn Log> = Arc::new(LocalLog::new(Arc::clone(store), PARTITION));
+    let (memory, fold) = match checkpoint::load(&**store)? {
+        Some((state, image)) => {
+            let damaged = |why| damaged("the checkpoint's memory image", why);
+            (Memory::decode(&image).map_err(damaged)?, state.fold)
+        }
+        None => (Memory::default(), Fold::new(instance, PARTITION)),
+    };
+    let mut state = State::new(memory, limits.timer_span);
+    let fold = replay_log(&mut state, &**store, &*log, fold, limits)?;
+    state.refresh_catalog(&**store)?;
+    Ok(Partition::new(instance, state, Arc::clone(store), log, limits.clone(), fold))
+}
+
+/// Applies every record after `fold` to `state`.
+pub(super) fn replay_log(
+    state: &mut State,
+    store: &dyn Store,
+    log: &dyn Log,
+    fold: Fold,
+    limits: &Limits,
+) -> store::Result<Fold> {
+    let _span = trace_span!("replay").entered();
+    let mut reader = RecordReader::new(log, fold);
+    let mut since_eviction = 0;
+    while let Some(group) = reader.next().transpose()? {
+        for stored in group {
+            let record = decode(&stored)?;
+            state.fetch(store, rows_of(stored.lsn, &record))?;
+            apply(state, PARTITION, stored.lsn, stored.time, &record);
+            since_eviction += 1;
+        }
+        if since_eviction >= EVICT_EVERY {
+            state.table.evict(limits.cache_bytes, limits.cache_pages);
+            since_eviction = 0;
+        }
+    }
+    debug!(records = %state.memory.latest, "replayed");
+    Ok(reader.into_fold())
+}
+
+/// The record that stored bytes say.
+pub(super) fn decode(stored: &store::Record) -> store::Result<Record> {
+    let place = format!("record {}", stored.lsn);
+    Record::decode(stored.kind, stored.version, &stored.body).map_err(|why| damaged(&place, why))
+}
+
+fn damaged(place: &str, why: Malformed) -> store::Error {
+    store::Error::Damaged { what: why.to_string(), place: place.to_owned() }
+}
+
+fn check_head(
+    state: Option<HeadState>,
+    fold: &Fold,
+    accept: AcceptLoss,
+) -> store::Result<Option<(Lsn, Lsn)>> {
+    let Some(state) = state else { return Ok(None) };
+    match state.check(fold) {
+        Ok(()) => Ok(None),
+        Err(store::Error::Shortened { ends, acknowledged, at }) if accept == AcceptLoss::Yes => {
+            warn!(%ends, %acknowledged, %at, "acknowledged records are gone, as accepted");
+            Ok(Some((ends, acknowledged)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the log over: whatever a deposed owner still appends is void from here on.
+fn fence(partition: &mut Partition) -> store::Result<()> {
+    let _span = trace_span!("fence").entered();
+    let position = partition.fold.position();
+    let bytes = partition.fold.new_fence(fresh_nonce(), partition.recorded_time());
+    if partition.log.submit(position, &bytes)? == Inserted::Occupied {
+        return Err(store::Error::Conflict { position });
+    }
+    partition.log.sync()?;
+    let chunk = chunk::decode(&bytes).expect("our own fence decodes");
+    let effect = partition.fold.offer(position, chunk)?;
+    assert!(effect == Effect::Adopted, "our own fence is the latest");
+    Ok(())
+}
+
+/// A number that no other start has: the standard library seeds its hasher from the system.
+fn fresh_nonce() -> u64 {
+    std::hash::RandomState::new().hash_one("fence")
+}
+
+/// A random identity for a new directory.
+pub fn random_instance() -> InstanceId {
+    let half = || fresh_nonce().to_be_bytes();
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(half().into_iter().chain(half())).for_each(|(to, from)| *to = from);
+    InstanceId(bytes)
+}
+
+impl Partition {
+    /// The time of the latest record.
+    pub fn now(&self) -> Timestamp {
+        self.recorded_time()
+    }
+}

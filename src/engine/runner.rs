@@ -1,0 +1,333 @@
+//! What every loop over a partition shares: batches to the commit thread, checkpoints, and the
+//! release of what may leave once its record is durable.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::Path,
+};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::{
+    commit::{Checkpoint, Committed, Committer, Job},
+    partition::{Partition, Requested},
+    recover::{self, Opening, Owned},
+};
+use crate::{
+    base::{
+        DeliveryId, Lsn, Timestamp,
+        limits::{CHECKPOINT_SLICE_BYTES, ERROR_BYTES_MAX, SYNC_BYTES_MAX},
+    },
+    machine::{
+        delivery::{ChannelKind, Delivery, Outcome},
+        input::{Answer, Input, Rejection},
+        memory::InFlight,
+    },
+    store::{self, CheckpointState, checkpoint},
+};
+
+/// Bytes of log between two syncs.
+const BATCH_BYTES: usize = SYNC_BYTES_MAX - 2 * CHECKPOINT_SLICE_BYTES;
+
+/// Takes deliveries to the workers; gives one back that there is no room for now.
+pub type Outbound = Box<dyn FnMut(Delivery) -> Result<(), Delivery> + Send>;
+
+/// A worker's report on one attempt.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Which delivery.
+    pub id: DeliveryId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Something that waits for its record to be durable.
+type Release = Box<dyn FnOnce() + Send>;
+
+/// A partition with its commit thread and its workers.
+pub(super) struct Runner {
+    pub(super) partition: Partition,
+    committer: Committer,
+    outbound: Outbound,
+    pub(super) reports: Receiver<Report>,
+    durable: Lsn,
+    /// The last record handed to the commit thread.
+    submitted: Lsn,
+    waiting: VecDeque<(Lsn, Release)>,
+    /// Durable requests that no worker has taken, by channel, so that a slow one holds up itself.
+    ready: BTreeMap<ChannelKind, VecDeque<Requested>>,
+    /// Handed out and not reported.
+    out: BTreeMap<DeliveryId, InFlight>,
+    /// How many of them through each channel.
+    taken: BTreeMap<ChannelKind, usize>,
+    checkpointing: bool,
+    /// Whether something changed since the last checkpoint.
+    dirty: bool,
+}
+
+/// Where reports come in, for whoever starts the workers.
+pub fn reports() -> (Sender<Report>, Receiver<Report>) {
+    unbounded()
+}
+
+impl Runner {
+    /// Opens the directory and takes it over.
+    pub(super) fn open(
+        dir: &Path,
+        opening: &Opening,
+        outbound: Outbound,
+        reports: Receiver<Report>,
+    ) -> store::Result<Self> {
+        let Owned { partition, head, loss } = recover::own(dir, opening)?;
+        let (store, log) = (partition.store.clone(), partition.log.clone());
+        let latest = partition.latest();
+        let mut runner = Self {
+            partition,
+            committer: Committer::start(store, log, Some(head)),
+            outbound,
+            reports,
+            durable: latest,
+            submitted: latest,
+            waiting: VecDeque::new(),
+            ready: BTreeMap::new(),
+            out: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            checkpointing: false,
+            dirty: false,
+        };
+        if let Some((ends, acknowledged)) = loss {
+            let now = runner.partition.recorded_time();
+            let _ = runner.decide(now, &Input::AcceptLoss { ends, acknowledged })?;
+        }
+        Ok(runner)
+    }
+
+    /// Decides one input and checkpoints when that is due.
+    pub(super) fn decide(
+        &mut self,
+        now: Timestamp,
+        input: &Input,
+    ) -> store::Result<Result<Answer, Rejection>> {
+        let answer = self.partition.decide(now, input)?;
+        self.dirty |= self.partition.latest() > self.submitted;
+        Ok(answer)
+    }
+
+    /// Queues `release` until everything decided so far is durable.
+    pub(super) fn when_durable(&mut self, release: Release) {
+        let latest = self.partition.latest();
+        if latest <= self.durable {
+            return release();
+        }
+        self.waiting.push_back((latest, release));
+    }
+
+    /// Whether the commit thread has nothing of ours to write.
+    pub(super) fn is_idle(&self) -> bool {
+        self.submitted == self.durable
+    }
+
+    /// Whether everything decided is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.partition.latest() == self.durable
+    }
+
+    /// Whether so much waits for the commit thread that nothing more should be decided.
+    pub(super) fn is_full(&self) -> bool {
+        !self.is_idle() && self.partition.unsealed_bytes() >= BATCH_BYTES
+            || self.is_cache_full()
+    }
+
+    /// Whether only a checkpoint makes room for more rows.
+    fn is_cache_full(&self) -> bool {
+        let limit = self.partition.limits.cache_bytes.saturating_mul(2);
+        self.checkpointing && self.partition.state.table.resident_bytes() > limit
+    }
+
+    /// Hands what was decided to the commit thread, once it is done with the batch before.
+    pub(super) fn submit(&mut self) {
+        if !self.is_idle() || self.partition.latest() == self.submitted {
+            return;
+        }
+        let mut chunks = VecDeque::from(self.partition.take_sealed());
+        while !chunks.is_empty() {
+            let mut batch = Vec::new();
+            let mut bytes = 0;
+            while let Some(chunk) = chunks.pop_front_if(|it| bytes + it.bytes.len() <= BATCH_BYTES) {
+                bytes += chunk.bytes.len();
+                batch.push(chunk);
+            }
+            let fold = chunks.is_empty().then(|| self.partition.fold.clone());
+            self.committer.submit(Job::Append { chunks: batch, fold });
+        }
+        self.submitted = self.partition.latest();
+        self.checkpoint_if_due();
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        let table = &self.partition.state.table;
+        let limits = &self.partition.limits;
+        let due = self.partition.since_checkpoint >= limits.checkpoint_records
+            || table.dirty_bytes() >= limits.cache_bytes / 2
+            || table.resident_pages() > limits.cache_pages.saturating_mul(2);
+        if due {
+            self.checkpoint();
+        }
+    }
+
+    /// Starts a checkpoint of everything handed to the commit thread, unless one is running.
+    pub(super) fn checkpoint(&mut self) {
+        if self.checkpointing || !self.dirty || self.partition.latest() != self.submitted {
+            return;
+        }
+        let partition = &mut self.partition;
+        let (at, time) = (partition.latest(), partition.recorded_time());
+        let (memory, image) = {
+            let (image, entries) = checkpoint::memory_entries(at, &partition.state.memory.encode());
+            (entries, image)
+        };
+        let job = Checkpoint {
+            pages: partition.state.table.checkpoint().into(),
+            runs: partition.state.timers.checkpoint(at, time).into(),
+            memory: memory.into(),
+            state: CheckpointState { at, fold: partition.fold.clone(), time, memory: image },
+        };
+        partition.since_checkpoint = 0;
+        self.dirty = false;
+        self.checkpointing = true;
+        self.committer.submit(Job::Checkpoint(Box::new(job)));
+    }
+
+    /// What the commit thread reports.
+    pub(super) fn commits(&self) -> &Receiver<Committed> {
+        &self.committer.reports
+    }
+
+    /// Takes a report of the commit thread and lets go what may leave now.
+    pub(super) fn absorb(&mut self, committed: Committed) -> store::Result<()> {
+        match committed {
+            Committed::Durable(lsn) => {
+                self.durable = lsn;
+                while let Some((_, release)) = self.waiting.pop_front_if(|(at, _)| *at <= lsn) {
+                    release();
+                }
+            }
+            Committed::Checkpointed => {
+                self.checkpointing = false;
+                self.partition.state.table.written();
+                let retired = self.partition.state.timers.written();
+                if !retired.is_empty() {
+                    self.committer.submit(Job::Remove(retired));
+                }
+            }
+            Committed::Failed(error) => return Err(error),
+        }
+        self.evict();
+        self.submit();
+        self.dispatch()
+    }
+
+    fn evict(&mut self) {
+        let limits = &self.partition.limits;
+        self.partition.state.table.evict(limits.cache_bytes, limits.cache_pages);
+    }
+
+    /// Hands out deliveries whose records are durable, as far as there is room.
+    pub(super) fn dispatch(&mut self) -> store::Result<()> {
+        let durable = self.durable;
+        while let Some(it) = self.partition.requested.pop_front_if(|it| it.lsn <= durable) {
+            if let Some(flying) = self.partition.state.memory.in_flight.get(&(it.round, it.id)) {
+                self.ready.entry(flying.channel).or_default().push_back(it);
+            }
+        }
+        let mut ready = std::mem::take(&mut self.ready);
+        let result = ready.iter_mut().try_for_each(|(kind, queue)| self.hand_out(*kind, queue));
+        self.ready = ready;
+        result
+    }
+
+    fn hand_out(
+        &mut self,
+        kind: ChannelKind,
+        queue: &mut VecDeque<Requested>,
+    ) -> store::Result<()> {
+        while let Some(next) = queue.front().copied() {
+            if self.taken.get(&kind).is_some_and(|it| *it >= self.partition.limits.deliveries) {
+                return Ok(());
+            }
+            if let Some(delivery) = self.partition.delivery(next)? {
+                let flying = self.partition.state.memory.in_flight.get(&(next.round, next.id));
+                let flying = *flying.expect("a delivery that is handed out is in flight");
+                if (self.outbound)(delivery).is_err() {
+                    return Ok(());
+                }
+                self.out.insert(next.id, flying);
+                *self.taken.entry(kind).or_default() += 1;
+            }
+            queue.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The input that a worker's report is; none where nothing was handed out under that name.
+    pub(super) fn reported(&mut self, report: Report) -> Option<Input> {
+        let flying = self.out.remove(&report.id)?;
+        *self.taken.entry(flying.channel).or_insert(1) -= 1;
+        (flying.attempt == report.attempt).then(|| Input::Settled {
+            delivery: report.id,
+            place: flying.place,
+            attempt: flying.attempt,
+            outcome: cut(report.outcome),
+        })
+    }
+
+    /// Ends cleanly: everything durable, a checkpoint recorded, the head up to date.
+    pub(super) fn finish(mut self) -> store::Result<Partition> {
+        self.drain()?;
+        self.checkpoint();
+        while self.checkpointing {
+            self.wait_commit()?;
+        }
+        let Self { partition, committer, .. } = self;
+        let reports = committer.reports.clone();
+        drop(committer);
+        match reports.try_iter().find_map(failure) {
+            Some(error) => Err(error),
+            None => Ok(partition),
+        }
+    }
+
+    /// Waits until everything decided is durable.
+    pub(super) fn drain(&mut self) -> store::Result<()> {
+        self.submit();
+        while !self.is_durable() {
+            self.wait_commit()?;
+        }
+        Ok(())
+    }
+
+    fn wait_commit(&mut self) -> store::Result<()> {
+        let committed = self.committer.reports.recv();
+        self.absorb(committed.expect("the commit thread reports its failure before it ends"))
+    }
+}
+
+fn failure(committed: Committed) -> Option<store::Error> {
+    match committed {
+        Committed::Failed(error) => Some(error),
+        Committed::Durable(_) | Committed::Checkpointed => None,
+    }
+}
+
+/// Bounds the error text that a record keeps.
+fn cut(mut outcome: Outcome) -> Outcome {
+    if let Outcome::Deferred { error }
+    | Outcome::Rejected { error }
+    | Outcome::TemplateError { error } = &mut outcome
+    {
+        error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
+    }
+    outcome
+}
