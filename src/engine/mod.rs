@@ -1,8 +1,33 @@
-//! Layer 4, the single writer: partitions, the commit thread, recovery and the loops that drive
+//! Layer 4, the single writer: partitions, the commit thread, recovery, and the loops that drive
 //! them.
+//!
+//! | File | What |
+//! |---|---|
+//! | `partition` | decide, apply, encode: one thread's state |
+//! | `commit` | append, sync, checkpoint: the other thread |
+//! | `runner` | the two together, and what may leave when |
+//! | `recover` | checkpoint + log = state |
+//! | `live` | the loop for programs that embed the engine |
+//! | `job` | the loop for input files on a clock of their own |
+//! | `history`, `verify` | reading back and checking |
+//!
+//! **Architecture invariant:** nothing here names `delivery`, and nothing leaves (no answer, no
+//! delivery) before [`runner`] knows its record to be durable.
+
 mod commit;
+mod error;
+pub mod history;
 pub mod job;
+pub mod live;
 pub mod partition;
 pub mod recover;
 pub mod runner;
 mod state;
+mod ticket;
+pub mod verify;
+
+pub use error::Error;
+pub use live::{ClockCheck, Engine};
+pub use partition::Partition;
+pub use recover::{AcceptLoss, Opening};
+pub use ticket::Ticket;

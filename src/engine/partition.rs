@@ -8,10 +8,12 @@ use crate::{
     base::{DeliveryId, InstanceId, Limits, Lsn, PartitionId, Timestamp, limits::RECORD_BYTES_MAX},
     machine::{
         apply::{TimerSet, apply, rows_of},
+        catalog::Catalog,
         decide::{decide, first_rows},
         delivery::Delivery,
         input::{Answer, Decision, Input, Rejection, Stop},
         key,
+        memory::Memory,
         record::Record,
         row::{Phase, Row, Stage},
         step::StepMessage,
@@ -247,5 +249,27 @@ impl Partition {
             content: Arc::new(StepMessage { published: Arc::clone(version), step: *step }),
             values: Arc::new(values.clone()),
         }))
+    }
+}
+
+impl Partition {
+    /// Which partition it is.
+    pub const fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// The directory's identity.
+    pub const fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// The projection in memory: clock, inputs, definitions, counters.
+    pub const fn memory(&self) -> &Memory {
+        &self.state.memory
+    }
+
+    /// The definitions in force.
+    pub const fn catalog(&self) -> &Catalog {
+        &self.state.catalog
     }
 }

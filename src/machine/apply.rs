@@ -107,13 +107,14 @@ impl Applied {
                     name: it.name.clone(),
                     length: it.length,
                     hash: it.hash,
+                    rejected: 0,
                     // Definitions come into force with the record: there is nothing to resume.
                     offset: if it.kind == InputKind::Definitions { it.length } else { 0 },
                 });
                 memory.last_input = LastInput::Outside;
             }
             Record::LineRead(it) => memory.read_to(it.source),
-            Record::LineRejected(it) => memory.read_to(it.source),
+            Record::LineRejected(it) => memory.reject(it.source),
             Record::CustomerChanged(it) => memory.read_to(it.source),
             Record::EventReceived(it) => memory.read_to(it.source),
             Record::SegmentChanged(it) => memory.read_to(it.source),

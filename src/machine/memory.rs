@@ -69,6 +69,8 @@ pub struct InputState {
     pub hash: ContentHash,
     /// The byte after the last line whose consequences are recorded.
     pub offset: u64,
+    /// Lines of it that are no customer or event.
+    pub rejected: u64,
 }
 
 /// Where a definition's document is.
@@ -143,6 +145,16 @@ impl Memory {
     /// The campaign with this number.
     pub fn campaign(&self, number: u32) -> Option<&CampaignState> {
         self.campaigns.get(index(number))
+    }
+
+    /// Notes that a line of an input was refused.
+    pub(super) fn reject(&mut self, source: Source) {
+        self.read_to(source);
+        if let Source::Line { input, .. } = source
+            && let Some(state) = self.inputs.get_mut(index(input))
+        {
+            state.rejected += 1;
+        }
     }
 
     /// Notes that the line ending at `offset` has been dealt with.

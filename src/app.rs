@@ -1,0 +1,203 @@
+//! Layer 6, the wiring: the machine's clock, and the one place that joins engine and delivery.
+//!
+//! ```
+//! use onward::{Onward, delivery::{Channels, Log}, model::{CustomerUpdate, Event}};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let onward = Onward::open(dir.path(), &Channels::all(Log))?;
+//! onward.publish(&[("flows.json", br#"{
+//!     "segments": [{ "id": "all", "name": "Everyone", "rule": "true" }],
+//!     "flows": [{ "id": "welcome", "name": "Welcome", "segment": "all",
+//!         "trigger": { "event": "signup" },
+//!         "steps": [{ "id": "hi", "step_order": 1, "step_type": "SEND_EMAIL",
+//!                     "config": { "subject": "Hello {{ customer.id }}", "text": "Welcome." } }] }]
+//! }"#)])?.wait()?;
+//! onward.upsert_customer(CustomerUpdate::parse(br#"{ "id": "c1", "email": "c1@example.com" }"#)?)?.wait()?;
+//! let event = Event::parse(br#"{ "id": "e1", "name": "signup", "customer": "c1" }"#)?;
+//! onward.track(event.clone())?.wait()?; // resolves when it is on disk
+//! assert_eq!(onward.track(event)?.wait()?, onward::Answer::Duplicate);
+//! onward.close()?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::{path::Path, sync::Arc};
+
+use crossbeam_channel::Receiver;
+
+use crate::{
+    base::{Clock, CustomerId, EnrollmentId, InstanceId, Limits, Timestamp},
+    delivery::{Channels, Pool},
+    engine::{
+        AcceptLoss, ClockCheck, Engine, Error, Opening, Ticket,
+        history::{CustomerView, Logged},
+        recover::random_instance,
+        runner::{Outbound, Report, reports},
+    },
+    machine::{
+        input::{Answer, Input},
+        record::Source,
+        row::Enrollment,
+    },
+    model::{CustomerUpdate, Event},
+};
+
+/// Sends under way at once through each channel.
+const WORKERS: usize = 64;
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place where time enters")]
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let micros = since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+        Timestamp::from_micros(micros).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Starts the workers: where deliveries go, and where reports come from.
+pub fn workers(channels: &Channels) -> std::io::Result<(Outbound, Receiver<Report>)> {
+    let (sender, receiver) = reports();
+    let report = move |id, attempt, outcome| {
+        // An engine that is gone will hand the delivery out again when it is back.
+        let _ = sender.send(Report { id, attempt, outcome }).is_ok();
+    };
+    let pool = Pool::start(channels, WORKERS, report)?;
+    Ok((Box::new(move |delivery| pool.offer(delivery)), receiver))
+}
+
+/// A running engine with its workers; the door for programs that embed it.
+///
+/// Every call that changes something gives a [`Ticket`] that resolves when the change is on disk.
+/// Dropping it stops it cleanly and may wait for the disk.
+#[derive(Debug)]
+pub struct Onward {
+    engine: Engine,
+}
+
+/// How to open a directory; the defaults suit one machine.
+#[derive(Clone)]
+pub struct Options {
+    /// The bounds to run with.
+    pub limits: Limits,
+    /// The identity of the directory, should it be new; none: a random one.
+    pub instance: Option<InstanceId>,
+    /// Whether to go on where acknowledged records are gone.
+    pub accept_loss: AcceptLoss,
+    /// Where now comes from.
+    pub clock: Arc<dyn Clock>,
+    /// What to do where the clock and the last record are too far apart.
+    pub clock_check: ClockCheck,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            instance: None,
+            accept_loss: AcceptLoss::No,
+            clock: Arc::new(SystemClock),
+            clock_check: ClockCheck::Strict,
+        }
+    }
+}
+
+impl Onward {
+    /// Opens a data directory, creating it if need be, and starts.
+    ///
+    /// # Errors
+    /// The directory is in use, damaged, of a newer format, or the clock cannot be right.
+    pub fn open(dir: &Path, channels: &Channels) -> Result<Self, Error> {
+        Self::open_with(dir, channels, &Options::default())
+    }
+
+    /// Opens a data directory with other bounds or another clock.
+    ///
+    /// # Errors
+    /// As [`Onward::open`].
+    pub fn open_with(dir: &Path, channels: &Channels, options: &Options) -> Result<Self, Error> {
+        let opening = Opening {
+            instance: options.instance.unwrap_or_else(random_instance),
+            limits: options.limits.clone(),
+            accept_loss: options.accept_loss,
+        };
+        let workers = workers(channels).map_err(Error::Workers)?;
+        let clock = Arc::clone(&options.clock);
+        let engine = Engine::start(dir, &opening, workers, clock, options.clock_check)?;
+        Ok(Self { engine })
+    }
+
+    /// Checks definitions documents, each with a name for messages, and brings into force what is
+    /// new or changed. Compiles them on the calling thread.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every finding; nothing is in force then.
+    pub fn publish(&self, documents: &[(&str, &[u8])]) -> Result<Ticket<Answer>, Error> {
+        self.engine.publish(documents)
+    }
+
+    /// Creates a customer or changes what the update mentions.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when the inbox is full: nothing was taken in.
+    pub fn upsert_customer(&self, update: CustomerUpdate) -> Result<Ticket<Answer>, Error> {
+        self.engine.submit(Input::Customer { source: Source::Api, update })
+    }
+
+    /// Takes an event in: [`Answer::Accepted`], or [`Answer::Duplicate`] where its id is
+    /// remembered.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when the inbox is full: nothing was taken in. The ticket's
+    /// [`Error::Unknown`] means: send it again with the same id.
+    pub fn track(&self, event: Event) -> Result<Ticket<Answer>, Error> {
+        self.engine.submit(Input::Event { source: Source::Api, event })
+    }
+
+    /// What is known of a customer, enrollments included.
+    ///
+    /// # Errors
+    /// As every call: [`Error::Busy`], [`Error::Stopped`].
+    pub fn customer(&self, id: CustomerId) -> Result<Ticket<Option<CustomerView>>, Error> {
+        self.engine.query(move |partition| partition.customer(&id))
+    }
+
+    /// An enrollment.
+    ///
+    /// # Errors
+    /// As every call: [`Error::Busy`], [`Error::Stopped`].
+    pub fn enrollment(&self, id: EnrollmentId) -> Result<Ticket<Option<Enrollment>>, Error> {
+        self.engine.query(move |partition| partition.enrollment(id))
+    }
+
+    /// Every record of an enrollment that is on disk, the event that began it first.
+    ///
+    /// # Errors
+    /// As every call: [`Error::Busy`], [`Error::Stopped`].
+    pub fn history(&self, id: EnrollmentId) -> Result<Ticket<Vec<Logged>>, Error> {
+        self.engine.query(move |partition| partition.history(id))
+    }
+
+    /// The engine itself, for other questions.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Stops cleanly: what was accepted is durable, a checkpoint is recorded.
+    ///
+    /// # Errors
+    /// What stopped it before, or kept it from ending cleanly.
+    pub fn close(self) -> Result<(), Error> {
+        self.engine.close()
+    }
+}

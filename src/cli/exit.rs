@@ -1,0 +1,92 @@
+//! Exit codes, and how a failure is told.
+
+use std::{fmt::Display, io::Write, process::ExitCode};
+
+use crate::{engine::job, model::Findings, store};
+
+pub(super) const HELP: &str = "\
+Exit codes:
+  0  done
+  1  done, but not all is well: findings, rejected lines, differences
+  2  wrong usage
+  3  refused: an input cannot be read or must not be taken, the directory is in use, of a newer
+     format, of another instance or not there
+  4  a fault: the disk failed, or what it holds is damaged";
+
+/// Done, but not all is well.
+pub(super) const NOT_WELL: u8 = 1;
+const USAGE: u8 = 2;
+const REFUSED: u8 = 3;
+const FAULT: u8 = 4;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    pub(super) fn usage(message: impl Display) -> Self {
+        Self { code: USAGE, message: message.to_string() }
+    }
+
+    pub(super) fn refused(message: impl Display) -> Self {
+        Self { code: REFUSED, message: message.to_string() }
+    }
+
+    pub(super) fn findings(findings: &Findings) -> Self {
+        let message = format!("{findings}\nnothing was stored");
+        Self { code: NOT_WELL, message }
+    }
+
+    /// Standard output is gone or full.
+    pub(super) fn output(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self { code: 0, message: String::new() };
+        }
+        Self { code: FAULT, message: format!("cannot write to standard output: {error}") }
+    }
+
+    /// Tells it on standard error.
+    pub(super) fn report(self) -> ExitCode {
+        if !self.message.is_empty() {
+            // Nobody is left to tell where this fails.
+            let _ = writeln!(std::io::stderr().lock(), "onward: {}", self.message).is_ok();
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        let code = match &error {
+            store::Error::InUse { .. }
+            | store::Error::Missing { .. }
+            | store::Error::NotADirectory { .. }
+            | store::Error::NewerFormat { .. }
+            | store::Error::OtherInstance { .. }
+            | store::Error::PartitionCount { .. }
+            | store::Error::OtherHash { .. } => REFUSED,
+            store::Error::Io { .. }
+            | store::Error::Damaged { .. }
+            | store::Error::Conflict { .. }
+            | store::Error::Shortened { .. }
+            | store::Error::Poisoned { .. } => FAULT,
+        };
+        Self { code, message: error.to_string() }
+    }
+}
+
+impl From<job::Error> for Failure {
+    fn from(error: job::Error) -> Self {
+        match error {
+            job::Error::Store(error) => error.into(),
+            job::Error::Findings(findings) => Self::findings(&findings),
+            job::Error::Line { .. } => Self { code: NOT_WELL, message: error.to_string() },
+            job::Error::Input { .. }
+            | job::Error::HalfRead { .. }
+            | job::Error::Changed { .. } => Self { code: REFUSED, message: error.to_string() },
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `onward verify`: does the directory hold what its log says?
+
+use std::process::ExitCode;
+
+use super::{Data, exit, exit::Failure, limits, say};
+use crate::engine::{recover, verify::verify};
+
+/// Replays the log into fresh state and compares every row, timer and counter.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    data: Data,
+    /// Prints one JSON object: `records`, `rows`, `timers`, `difference_count`, `differences`.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let mut live = recover::read(&args.data.data, &limits()?)?;
+    let found = verify(&mut live)?;
+    if args.json {
+        say(serde_json::to_string(&found).map_err(Failure::refused)?)?;
+    } else {
+        found.differences.iter().try_for_each(say)?;
+        let (records, rows, timers) = (found.records, found.rows, found.timers);
+        say(format!(
+            "{records} records replayed; {rows} rows and {timers} timers compared; {} differences",
+            found.difference_count
+        ))?;
+    }
+    let is_well = found.difference_count == 0;
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(exit::NOT_WELL) })
+}

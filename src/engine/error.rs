@@ -1,0 +1,44 @@
+//! What a caller of the running engine may be told instead of an answer.
+
+use crate::{base::Timestamp, machine::input::Rejection, model::Findings, store};
+
+/// No answer, and why.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The inbox is full: nothing was taken in.
+    #[error("the engine is busy; try again in a moment")]
+    Busy,
+    /// The caller is wrong: nothing was recorded.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The definitions are not valid: none is in force.
+    #[error("the definitions are not valid:\n{0}")]
+    Invalid(Findings),
+    /// The engine stopped before it knew.
+    #[error("it may or may not be stored; send it again with the same event id")]
+    Unknown,
+    /// The engine is not running any more.
+    #[error("the engine has stopped: {cause}")]
+    Stopped {
+        /// Why.
+        cause: String,
+    },
+    /// The clock cannot be right, or the engine was away for long.
+    #[error(
+        "the clock says {clock}, but the last record is of {recorded}; correct the clock, or open \
+         with ClockCheck::Trust if it is right"
+    )]
+    Clock {
+        /// What the clock says.
+        clock: Timestamp,
+        /// The time of the last record.
+        recorded: Timestamp,
+    },
+    /// The disk, its contents, or the way the directory is used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The workers could not be started.
+    #[error("cannot start the workers: {0}")]
+    Workers(std::io::Error),
+}

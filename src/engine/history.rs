@@ -1,0 +1,175 @@
+//! Reading back: records as JSON, an enrollment's history, and what is known of a customer.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{partition::Partition, recover};
+use crate::{
+    base::{CustomerId, EnrollmentId, Lsn, Timestamp, id::customer_hash},
+    machine::{
+        key,
+        record::Record,
+        row::{CustomerRow, DeadLetter, Enrollment, Row},
+    },
+    store::{self, Fold, RecordReader, log::record_at},
+};
+
+/// A record with its place and time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Its place in the log.
+    pub lsn: Lsn,
+    /// The engine's time.
+    pub time: Timestamp,
+    /// What it says.
+    pub record: Record,
+}
+
+/// A record as JSON: `lsn`, `time`, `record` (its name), then its fields by name. Links are LSNs
+/// here, and the enrollment has its printed id.
+#[derive(Debug, Serialize)]
+struct Line {
+    lsn: Lsn,
+    time: Timestamp,
+    record: &'static str,
+    #[serde(flatten)]
+    fields: Value,
+}
+
+impl Logged {
+    /// The record as one line of JSON.
+    pub fn json(&self, partition: crate::base::PartitionId) -> String {
+        let mut fields = self.record.fields().expect("records are JSON with text keys");
+        let enrollment = match (&self.record, self.record.at()) {
+            (Record::Enrolled(_), _) => Some(EnrollmentId { partition, lsn: self.lsn }),
+            (_, Some(at)) => Some(at.enrollment(self.lsn, partition)),
+            (_, None) => None,
+        };
+        for name in ["event", "set"] {
+            self.resolve(fields.get_mut(name));
+        }
+        if let Some(at) = fields.get_mut("at") {
+            self.resolve(at.get_mut("previous"));
+            if let Some(object) = at.as_object_mut() {
+                object.remove("enrollment");
+            }
+        }
+        if let (Some(id), Some(object)) = (enrollment, fields.as_object_mut()) {
+            object.insert("enrollment".to_owned(), id.to_string().into());
+        }
+        let line =
+            Line { lsn: self.lsn, time: self.time, record: self.record.name(), fields };
+        serde_json::to_string(&line).expect("records are JSON with text keys")
+    }
+
+    /// A distance becomes the LSN it points to.
+    fn resolve(&self, link: Option<&mut Value>) {
+        if let Some(link) = link
+            && let Some(distance) = link.as_u64()
+        {
+            *link = self.lsn.0.saturating_sub(distance).into();
+        }
+    }
+}
+
+/// What is known of a customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomerView {
+    /// The customer.
+    pub customer: CustomerRow,
+    /// The customer's enrollments, oldest first.
+    pub enrollments: Vec<(EnrollmentId, Enrollment)>,
+}
+
+/// Enrollments of a customer that one view shows.
+const ENROLLMENTS_SHOWN: usize = 1_000;
+
+impl Partition {
+    /// Calls `visit` for every record from `from` on, in order.
+    pub fn each_record<E: From<store::Error>>(
+        &self,
+        from: Lsn,
+        visit: &mut dyn FnMut(Logged) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut reader = RecordReader::new(&*self.log, Fold::new(self.instance, self.id));
+        while let Some(group) = reader.next().transpose()? {
+            for stored in group.iter().filter(|stored| from <= stored.lsn) {
+                let record = recover::decode(stored)?;
+                visit(Logged { lsn: stored.lsn, time: stored.time, record })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of a customer.
+    pub fn customer(&mut self, id: &CustomerId) -> store::Result<Option<CustomerView>> {
+        let Some(Row::Customer(customer)) = self.row(&key::customer(id))? else { return Ok(None) };
+        let place = customer_hash(id);
+        let (from, to) = key::enrollments(place);
+        let rows = self.state.table.scan(&*self.store, &from, Some(&to), ENROLLMENTS_SHOWN)?;
+        let enrollments = rows.into_iter().filter_map(|(key, row)| {
+            let Row::Enrollment(enrollment) = row else { return None };
+            let lsn = key.last_chunk::<8>().copied().map(u64::from_be_bytes)?;
+            let id = EnrollmentId { partition: self.id, lsn: Lsn(lsn) };
+            (enrollment.customer == customer.customer.id).then_some((id, *enrollment))
+        });
+        let enrollments = enrollments.collect();
+        Ok(Some(CustomerView { customer, enrollments }))
+    }
+
+    /// An enrollment.
+    pub fn enrollment(&mut self, id: EnrollmentId) -> store::Result<Option<Enrollment>> {
+        let Some(began) = self.record(id.lsn)? else { return Ok(None) };
+        let Record::Enrolled(enrolled) = began.record else { return Ok(None) };
+        Ok(match self.row(&key::enrollment(enrolled.place, id.lsn))? {
+            Some(Row::Enrollment(enrollment)) if id.partition == self.id => Some(*enrollment),
+            _ => None,
+        })
+    }
+
+    /// Every record of an enrollment, the event that began it first.
+    pub fn history(&mut self, id: EnrollmentId) -> store::Result<Vec<Logged>> {
+        let Some(enrollment) = self.enrollment(id)? else { return Ok(Vec::new()) };
+        let mut history = Vec::new();
+        let mut next = Some(enrollment.latest);
+        while let Some(lsn) = next {
+            let Some(logged) = self.record(lsn)? else { break };
+            next = logged.record.at().map(|at| at.previous.from(lsn));
+            history.push(logged);
+        }
+        history.extend(self.record(enrollment.event)?);
+        history.reverse();
+        Ok(history)
+    }
+
+    /// The dead-letter list from its beginning, at most `limit` of it, each with the LSN of the
+    /// record that put it there.
+    pub fn dead_letters(&mut self, limit: usize) -> store::Result<Vec<(Lsn, DeadLetter)>> {
+        let (from, to) = key::dead_letters();
+        let rows = self.state.table.scan(&*self.store, &from, Some(&to), limit)?;
+        let letters = rows.into_iter().filter_map(|(key, row)| match row {
+            Row::DeadLetter(letter) => {
+                let lsn = key.last_chunk::<8>().copied().map(u64::from_be_bytes)?;
+                Some((Lsn(lsn), letter))
+            }
+            _ => None,
+        });
+        Ok(letters.collect())
+    }
+
+    /// The record at `lsn`, as far as the log on disk goes.
+    pub fn record(&self, lsn: Lsn) -> store::Result<Option<Logged>> {
+        let stored = record_at(&*self.log, &self.fold, lsn)?;
+        stored
+            .map(|it| Ok(Logged { lsn, time: it.time, record: recover::decode(&it)? }))
+            .transpose()
+    }
+
+    fn row(&mut self, key: &key::Key) -> store::Result<Option<Row>> {
+        self.state.table.fetch(&*self.store, [key])?;
+        Ok(match self.state.table.get(key) {
+            store::Found::Row(row) => Some(row.clone()),
+            store::Found::Absent | store::Found::Missing => None,
+        })
+    }
+}

@@ -1,0 +1,298 @@
+//! The engine as a program embeds it: a plain thread that owns the partition, an inbox in front of
+//! it, and answers that come when they are durable.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, OnceLock},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never};
+
+use super::{
+    Error,
+    partition::Partition,
+    recover::Opening,
+    runner::{Outbound, Report, Runner},
+    ticket::{Reply, Ticket},
+};
+use crate::{
+    base::{Clock, Span, Timestamp},
+    machine::{
+        input::{Answer, Input},
+        record::Source,
+    },
+    model::{Definitions, Known},
+    store,
+};
+
+/// Inputs of one kind that a round takes before it looks at the others.
+const ROUND_INPUTS: usize = 512;
+/// The longest a round waits when nothing comes.
+const WAIT_MAX: Duration = Duration::from_millis(500);
+/// How far the clock may be ahead of the last record when the engine starts.
+const AHEAD_MAX: Span = Span::hours(24);
+/// How far it may be behind.
+const BEHIND_MAX: Span = Span::minutes(5);
+
+/// What to do where the clock and the last record are too far apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockCheck {
+    /// Refuse to start.
+    #[default]
+    Strict,
+    /// Take the clock's word: it was idle for long, or it moves with what a test says.
+    Trust,
+}
+
+type Query = Box<dyn FnOnce(&mut Partition) -> store::Result<Box<dyn FnOnce() + Send>> + Send>;
+
+enum Message {
+    Input(Box<Input>, Reply<Answer>),
+    Query(Query),
+    Stop(Reply<()>),
+}
+
+/// The handle of a running engine.
+pub struct Engine {
+    inbox: Sender<Message>,
+    thread: Option<JoinHandle<()>>,
+    /// Why it stopped by itself.
+    fault: Arc<OnceLock<String>>,
+    /// Two publications at once could each miss what the other links.
+    publishing: Mutex<()>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("fault", &self.fault).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens the directory, recovers, and starts.
+    pub fn start(
+        dir: &Path,
+        opening: &Opening,
+        workers: (Outbound, Receiver<Report>),
+        clock: Arc<dyn Clock>,
+        check: ClockCheck,
+    ) -> Result<Self, Error> {
+        let (outbound, reports) = workers;
+        let runner = Runner::open(dir, opening, outbound, reports.clone())?;
+        check_clock(&runner.partition, clock.now(), check)?;
+        let (inbox, messages) = bounded(opening.limits.inbox_inputs);
+        let fault = Arc::new(OnceLock::new());
+        let told = Arc::clone(&fault);
+        let thread = thread::Builder::new()
+            .name("onward-partition".to_owned())
+            .spawn(move || {
+                let live = Live { runner, messages, reports, clock, stop: None };
+                if let Err(error) = live.run() {
+                    tracing::error!(%error, "the engine has stopped");
+                    let _ = told.set(error.to_string()).is_ok();
+                }
+            })
+            .expect("the system starts threads");
+        Ok(Self { inbox, thread: Some(thread), fault, publishing: Mutex::new(()) })
+    }
+
+    /// Sends an input in; the ticket resolves when its records are durable.
+    pub fn submit(&self, input: Input) -> Result<Ticket<Answer>, Error> {
+        let (reply, ticket) = Ticket::new();
+        self.send(Message::Input(Box::new(input), reply))?;
+        Ok(ticket)
+    }
+
+    /// Reads on the partition's thread; the ticket resolves when all that was seen is durable.
+    pub fn query<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Partition) -> store::Result<T> + Send + 'static,
+    ) -> Result<Ticket<T>, Error> {
+        let (reply, ticket) = Ticket::new();
+        let query: Query = Box::new(move |partition| {
+            let found = ask(partition)?;
+            Ok(Box::new(move || {
+                let _ = reply.send(Ok(found)).is_ok();
+            }))
+        });
+        self.send(Message::Query(query))?;
+        Ok(ticket)
+    }
+
+    /// Checks definitions documents, named for messages, and brings into force what is new.
+    /// Compiles them on the calling thread.
+    pub fn publish(&self, documents: &[(&str, &[u8])]) -> Result<Ticket<Answer>, Error> {
+        let guard = self.publishing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known: Known =
+            self.query(|it| Ok(it.state.catalog.known(&it.state.memory)))?.wait()?;
+        let definitions = Definitions::parse(documents, &known).map_err(Error::Invalid)?;
+        let input = Input::Publish { source: Source::Api, files: Vec::new(), definitions };
+        let ticket = self.submit(input);
+        drop(guard);
+        ticket
+    }
+
+    /// Stops cleanly: what was accepted is durable, a checkpoint is recorded.
+    pub fn close(mut self) -> Result<(), Error> {
+        let (reply, ticket) = Ticket::new();
+        // A full inbox empties, because the thread is running.
+        if self.inbox.send(Message::Stop(reply)).is_err() {
+            return Err(self.stopped());
+        }
+        let result = ticket.wait();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join().is_ok();
+        }
+        match self.fault.get() {
+            Some(cause) => Err(Error::Stopped { cause: cause.clone() }),
+            None => result,
+        }
+    }
+
+    fn send(&self, message: Message) -> Result<(), Error> {
+        self.inbox.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) => Error::Busy,
+            TrySendError::Disconnected(_) => self.stopped(),
+        })
+    }
+
+    fn stopped(&self) -> Error {
+        let cause = self.fault.get().cloned().unwrap_or_else(|| "it was closed".to_owned());
+        Error::Stopped { cause }
+    }
+}
+
+impl Drop for Engine {
+    /// Stops as [`Engine::close`] does, without a word.
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let (reply, ticket) = Ticket::new();
+            if self.inbox.send(Message::Stop(reply)).is_ok() {
+                let _ = ticket.wait().is_ok();
+            }
+            let _ = thread.join().is_ok();
+        }
+    }
+}
+
+fn check_clock(partition: &Partition, clock: Timestamp, check: ClockCheck) -> Result<(), Error> {
+    let recorded = partition.recorded_time();
+    let fresh = partition.latest() == crate::base::Lsn::ZERO;
+    let apart = clock.since(recorded) > AHEAD_MAX || recorded.since(clock) > BEHIND_MAX;
+    if check == ClockCheck::Trust || fresh || !apart {
+        return Ok(());
+    }
+    Err(Error::Clock { clock, recorded })
+}
+
+struct Live {
+    runner: Runner,
+    messages: Receiver<Message>,
+    reports: Receiver<Report>,
+    clock: Arc<dyn Clock>,
+    stop: Option<Reply<()>>,
+}
+
+impl Live {
+    fn run(mut self) -> store::Result<()> {
+        while self.stop.is_none() {
+            self.wait()?;
+            self.round()?;
+        }
+        let Self { runner, stop, .. } = self;
+        runner.finish()?;
+        if let Some(stop) = stop {
+            let _ = stop.send(Ok(())).is_ok();
+        }
+        Ok(())
+    }
+
+    /// Sleeps until there is something to do, and does one thing of what woke it.
+    fn wait(&mut self) -> store::Result<()> {
+        let closed = never();
+        let is_full = self.runner.is_full();
+        let messages = if is_full { &closed } else { &self.messages };
+        let now = self.now();
+        let due = self.runner.partition.next_due()?;
+        let timeout = match due {
+            Some(due) if !is_full => due.since(now).to_std().min(WAIT_MAX),
+            _ => WAIT_MAX,
+        };
+        let mut message = None;
+        let mut report = None;
+        let mut committed = None;
+        crossbeam_channel::select! {
+            recv(messages) -> it => message = it.ok(),
+            recv(self.reports) -> it => report = it.ok(),
+            recv(self.runner.commits()) -> it => committed = it.ok(),
+            default(timeout) => {}
+        }
+        if let Some(message) = message {
+            self.take(message)?;
+        }
+        if let Some(report) = report {
+            self.settle(report)?;
+        }
+        committed.map_or(Ok(()), |committed| self.runner.absorb(committed))
+    }
+
+    /// Works off what is there, a bounded part of each kind, so that none starves another.
+    fn round(&mut self) -> store::Result<()> {
+        for _ in 0..ROUND_INPUTS {
+            let Ok(report) = self.reports.try_recv() else { break };
+            self.settle(report)?;
+        }
+        for _ in 0..ROUND_INPUTS {
+            let now = self.now();
+            if self.runner.is_full() {
+                break;
+            }
+            let Some(timer) = self.runner.partition.due_timer(now)? else { break };
+            let _ = self.runner.decide(now, &Input::TimerDue(timer))?;
+        }
+        for _ in 0..ROUND_INPUTS {
+            if self.stop.is_some() || self.runner.is_full() {
+                break;
+            }
+            let Ok(message) = self.messages.try_recv() else { break };
+            self.take(message)?;
+        }
+        while let Ok(committed) = self.runner.commits().try_recv() {
+            self.runner.absorb(committed)?;
+        }
+        self.runner.submit();
+        self.runner.dispatch()
+    }
+
+    fn take(&mut self, message: Message) -> store::Result<()> {
+        match message {
+            Message::Input(input, reply) => {
+                let now = self.now();
+                let answer = self.runner.decide(now, &input)?.map_err(Error::Rejected);
+                self.runner.when_durable(Box::new(move || {
+                    let _ = reply.send(answer).is_ok();
+                }));
+            }
+            Message::Query(query) => {
+                let release = query(&mut self.runner.partition)?;
+                self.runner.when_durable(release);
+            }
+            Message::Stop(reply) => self.stop = Some(reply),
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, report: Report) -> store::Result<()> {
+        if let Some(input) = self.runner.reported(report) {
+            let now = self.now();
+            let _ = self.runner.decide(now, &input)?;
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now().max(self.runner.partition.recorded_time())
+    }
+}
