@@ -166,3 +166,6 @@ impl DirectoryFormat {
         Ok(Self { instance, partitions })
     }
 }
+
+#[cfg(test)]
+mod tests;

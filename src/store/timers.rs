@@ -314,3 +314,6 @@ fn read_timer(reader: &mut Reader<'_>, micros: &mut i64) -> Result<Timer, Malfor
     let set = enrollment.wrapping_add(reader.varint()?);
     Ok(Timer { due, enrollment: Lsn(enrollment), set: Lsn(set), place: reader.u64()? })
 }
+
+#[cfg(test)]
+mod tests;
