@@ -115,7 +115,7 @@ pub struct Chunk {
 }
 
 /// Where a chunk stands in the log: what its owner adds to the records.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// The directory.
     pub instance: InstanceId,

@@ -95,6 +95,27 @@ fn duplicates_and_old_fences_are_void() {
 }
 
 #[test]
+fn a_chunk_counts_only_if_all_of_its_stamp_is_what_comes_next() {
+    let fold = owner();
+    let right = fold.stamp(Group::Ends);
+    let offered = |stamp: &Stamp| {
+        offer(&mut fold.clone(), fold.position(), &builder(&[b"a"]).finish(stamp)).unwrap()
+    };
+    assert_eq!(bodies(offered(&right)), [(1, b"a".to_vec())]);
+    for wrong in [
+        Stamp { epoch: right.epoch + 1, ..right },
+        Stamp { nonce: right.nonce + 1, ..right },
+        Stamp { n: right.n + 1, ..right },
+        Stamp { first_lsn: right.first_lsn.next(), ..right },
+    ] {
+        assert_eq!(offered(&wrong), Effect::Void, "{wrong:?}");
+    }
+    let mut nobody = Fold::new(HERE, P);
+    let early = builder(&[b"a"]).finish(&nobody.stamp(Group::Ends));
+    assert_eq!(offer(&mut nobody, 0, &early).unwrap(), Effect::Void);
+}
+
+#[test]
 fn damage_is_told_from_what_does_not_count() {
     let mut writer = owner();
     let reader = writer.clone();

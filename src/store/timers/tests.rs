@@ -301,7 +301,39 @@ fn a_piece_goes_only_after_the_checkpoint_that_saw_its_timers_settled() {
     timers.clear(&it);
     save(&store, &running);
     assert_eq!(timers.written(), Vec::<Vec<u8>>::new());
-    assert_eq!(timers.peek(&store, time(2_000)).unwrap(), None);
     assert_eq!(timers.checkpoint(Lsn(2), time(2_000)), vec![]);
     assert_eq!(timers.written().len(), 1);
+}
+
+#[test]
+fn a_piece_that_sorts_before_what_is_loaded_is_not_forgotten() {
+    let store = MemoryStore::new();
+    let mut before = Timers::new(Span::hours(1));
+    before.set(timer(1_000, 1, 1));
+    // Never recorded: after the crash, a checkpoint at a lower LSN may come first.
+    save(&store, &before.checkpoint(Lsn(9), time(0)));
+
+    let mut timers = Timers::new(Span::hours(1));
+    let stale = timers.peek(&store, time(5_000)).unwrap().unwrap();
+    timers.clear(&stale);
+    let it = timer(1_000, 2, 2);
+    timers.set(it);
+    save(&store, &timers.checkpoint(Lsn(2), time(0)));
+    finish(&store, &mut timers);
+    assert_eq!(timers.peek(&store, time(5_000)).unwrap(), Some(it));
+}
+
+#[test]
+fn pieces_of_near_timers_go_without_being_read() {
+    let store = MemoryStore::new();
+    let mut timers = Timers::new(Span::hours(1));
+    assert_eq!(timers.peek(&store, time(0)).unwrap(), None);
+    let it = timer(1_000, 1, 1);
+    timers.set(it);
+    save(&store, &timers.checkpoint(Lsn(1), time(0)));
+    finish(&store, &mut timers);
+    timers.clear(&it);
+    assert_eq!(timers.checkpoint(Lsn(2), time(2_000)), vec![]);
+    finish(&store, &mut timers);
+    assert_eq!(store.above(Tree::Timers, &[]).unwrap(), None);
 }
