@@ -3,7 +3,8 @@
 //! A checkpoint at LSN P is, in this order: pages, pieces of timers and the memory image, all from
 //! the state at exactly P and written only when P is durable; a sync; the recording of P; a sync;
 //! the head. A crash before the recording leaves the one before in force, and what was written
-//! already is skipped or stale.
+//! already is skipped or stale. At one LSN there is one checkpoint: a second would write over the
+//! memory image that is in force.
 
 use serde::{Deserialize, Serialize};
 
@@ -166,3 +167,6 @@ impl DirectoryFormat {
         Ok(Self { instance, partitions })
     }
 }
+
+#[cfg(test)]
+mod tests;

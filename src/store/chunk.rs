@@ -115,7 +115,7 @@ pub struct Chunk {
 }
 
 /// Where a chunk stands in the log: what its owner adds to the records.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// The directory.
     pub instance: InstanceId,
@@ -345,3 +345,6 @@ fn read_record(reader: &mut Reader<'_>, lsn: Lsn, base: Timestamp) -> Result<Rec
 fn timestamp(micros: i64) -> Result<Timestamp, Malformed> {
     Timestamp::from_micros(micros).map_err(|_| Malformed("a time outside 1970 to 9999"))
 }
+
+#[cfg(test)]
+mod tests;

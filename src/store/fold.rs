@@ -289,3 +289,6 @@ pub(super) fn damaged(position: u64, what: impl Into<String>) -> Error {
 fn place(position: u64) -> String {
     format!("the log at position {position}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,3 +156,6 @@ fn decode(slot: &[u8]) -> Result<(u64, HeadState), Malformed> {
     };
     Ok((sequence, state))
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,7 +106,7 @@ impl<'a> RecordReader<'a> {
     }
 
     /// Where reading stands.
-    pub fn fold(&self) -> &Fold {
+    pub fn state(&self) -> &Fold {
         &self.fold
     }
 
@@ -219,3 +219,6 @@ fn header_at(log: &dyn Log, from: u64) -> Result<Option<(u64, Header)>, Error> {
     let header = chunk::peek(&bytes).map_err(|why| damaged(position, why.to_string()))?;
     Ok(Some((position, header)))
 }
+
+#[cfg(test)]
+mod tests;

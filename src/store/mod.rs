@@ -28,6 +28,8 @@ pub mod timers;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod golden;
 
 pub use self::{
     checkpoint::{CheckpointState, DirectoryFormat, MemoryImage},

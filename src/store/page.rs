@@ -205,23 +205,24 @@ pub fn decode_page<R: Row>(lower: &[u8], value: &[u8]) -> Result<Page<R>, Malfor
     let mut page = Page::empty(lower.into());
     page.lsn = Lsn(reader.u64()?);
     let count = reader.varint()?;
-    let mut previous: Key = Key::default();
-    for at in 0..count {
-        let shared = reader.length()?;
+    for _ in 0..count {
+        let previous = page.rows.last().map(|slot| &*slot.key);
         let (prefix, _) = previous
-            .split_at_checked(shared)
+            .unwrap_or_default()
+            .split_at_checked(reader.length()?)
             .ok_or(Malformed("a key that shares more than there is"))?;
         let key: Key = [prefix, reader.sized()?].concat().into();
-        let ordered = if at == 0 { page.lower <= key } else { previous < key };
-        if !ordered {
+        if !previous.map_or(*page.lower <= *key, |previous| *previous < *key) {
             return Err(Malformed("rows out of order"));
         }
         let row = reader.sized()?;
         let bytes = row_bytes(&key, row.len());
         page.bytes += bytes;
-        page.rows.push(Slot { key: key.clone(), row: Some(R::decode(row)?), bytes });
-        previous = key;
+        page.rows.push(Slot { key, row: Some(R::decode(row)?), bytes });
     }
     reader.end()?;
     Ok(page)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -299,3 +299,6 @@ fn guard<T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -305,3 +305,6 @@ const RESIDENT: &str = "the page of a key is fetched before the row changes";
 fn damaged(lower: &[u8], why: Malformed) -> Error {
     Error::malformed(|| format!("the page of rows from {}", lower.escape_ascii()))(why)
 }
+
+#[cfg(test)]
+mod tests;

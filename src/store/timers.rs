@@ -134,7 +134,7 @@ impl Timers {
         assert!(self.saving.is_empty(), "a checkpoint ends before the next one begins");
         // Judged now, when the records that settled them are at or below `at`: a piece must not
         // go while a crash could still bring one of its timers back.
-        let live = self.near.first().map_or(self.horizon, |timer| timer.due.min(self.horizon));
+        let live = self.near.first().map_or(Timestamp::MAX, |timer| timer.due);
         let later = self.loaded.split_off(&(live, Vec::new()));
         self.finished =
             std::mem::replace(&mut self.loaded, later).into_iter().map(|(_, key)| key).collect();
@@ -206,15 +206,14 @@ impl Timers {
         }
     }
 
-    /// Packs what is unsaved. A piece stays on one side of the horizon and within one minute of the
-    /// next day or one later day, so that loading is in bounded steps.
+    /// Packs what is unsaved. A piece stays within one minute of the next day or one later day, so
+    /// that loading one brings little into memory that is not due for long.
     fn pieces(&mut self, at: Lsn, now: Timestamp) -> Vec<Piece> {
         let day_ahead = now.plus(Span::days(1));
-        let horizon = self.horizon;
-        let bucket = move |timer: &Timer| {
+        let bucket = |timer: &Timer| {
             let is_near = timer.due < day_ahead;
             let width = if is_near { Span::minutes(1) } else { Span::days(1) };
-            (timer.due < horizon, is_near, timer.due.micros() / width.micros())
+            (is_near, timer.due.micros() / width.micros())
         };
         let sorted: Vec<Timer> = std::mem::take(&mut self.unsaved).into_iter().collect();
         let parts = sorted
@@ -314,3 +313,6 @@ fn read_timer(reader: &mut Reader<'_>, micros: &mut i64) -> Result<Timer, Malfor
     let set = enrollment.wrapping_add(reader.varint()?);
     Ok(Timer { due, enrollment: Lsn(enrollment), set: Lsn(set), place: reader.u64()? })
 }
+
+#[cfg(test)]
+mod tests;

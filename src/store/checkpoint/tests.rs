@@ -1,0 +1,96 @@
+use super::*;
+use crate::{
+    base::PartitionId,
+    store::{ChunkBuilder, Group, MemoryStore, chunk},
+};
+
+const HERE: InstanceId = InstanceId([3; 16]);
+
+/// A fold after so many records.
+fn fold(records: u64) -> Fold {
+    let mut fold = Fold::new(HERE, PartitionId(0));
+    let fence = chunk::decode(&fold.new_fence(1, Timestamp::EPOCH)).unwrap();
+    fold.offer(0, fence).unwrap();
+    let mut chunk = ChunkBuilder::new(Timestamp::EPOCH);
+    (0..records).for_each(|_| chunk.push(Timestamp::EPOCH, 1, 1, b"body"));
+    fold.seal(chunk, Group::Ends);
+    fold
+}
+
+fn save(store: &MemoryStore, at: u64, memory: &[u8]) -> CheckpointState {
+    let (memory, entries) = memory_entries(Lsn(at), memory);
+    entries.iter().for_each(|(key, value)| store.put(Tree::Meta, key, value).unwrap());
+    CheckpointState { at: Lsn(at), fold: fold(at), time: Timestamp::MAX, memory }
+}
+
+#[test]
+fn the_recorded_checkpoint_is_in_force_and_no_other() {
+    let store = MemoryStore::new();
+    assert_eq!(load(&store).unwrap(), None);
+    let long = vec![7; MEMORY_PART_BYTES * 2 + 1];
+    let first = save(&store, 5, &long);
+    assert_eq!(load(&store).unwrap(), None);
+    record(&store, &first).unwrap();
+    assert_eq!(load(&store).unwrap(), Some((first.clone(), long.clone())));
+    let second = save(&store, 9, b"short");
+    assert_eq!(load(&store).unwrap(), Some((first, long)));
+    record(&store, &second).unwrap();
+    forget_below(&store, Lsn(9)).unwrap();
+    assert_eq!(load(&store).unwrap(), Some((second, b"short".to_vec())));
+    let (first_part, _) = store.above(Tree::Meta, MEMORY).unwrap().unwrap();
+    assert_eq!(first_part, memory_key(Lsn(9), 0));
+    let third = save(&store, 10, b"");
+    record(&store, &third).unwrap();
+    assert_eq!(load(&store).unwrap(), Some((third, vec![])));
+}
+
+#[test]
+fn a_damaged_memory_image_is_noticed() {
+    let store = MemoryStore::new();
+    let state = save(&store, 5, b"image");
+    record(&store, &state).unwrap();
+    store.put(Tree::Meta, &memory_key(Lsn(5), 0), b"imagf").unwrap();
+    assert!(load(&store).unwrap_err().to_string().contains("checksum of its memory image"));
+    store.remove(Tree::Meta, &memory_key(Lsn(5), 0)).unwrap();
+    assert!(load(&store).unwrap_err().to_string().contains("is gone"));
+    store.put(Tree::Meta, CHECKPOINT, b"ONWC?").unwrap();
+    assert!(matches!(load(&store).unwrap_err(), Error::Damaged { .. }));
+}
+
+#[test]
+fn a_directory_keeps_the_format_it_was_created_with() {
+    let store = MemoryStore::new();
+    let format = DirectoryFormat { instance: HERE, partitions: 1 };
+    assert_eq!(DirectoryFormat::load(&store).unwrap(), None);
+    assert_eq!(format.create_or_check(&store).unwrap(), format);
+    let store = store.crashed();
+    let again = DirectoryFormat { instance: InstanceId([9; 16]), partitions: 1 };
+    assert_eq!(again.create_or_check(&store).unwrap(), format);
+    format.check_instance(HERE).unwrap();
+    let error = format.check_instance(InstanceId([9; 16])).unwrap_err();
+    assert!(matches!(error, Error::OtherInstance { .. }));
+    let more = DirectoryFormat { instance: HERE, partitions: 4 };
+    let error = more.create_or_check(&store).unwrap_err();
+    assert!(matches!(error, Error::PartitionCount { found: 1, expected: 4 }));
+}
+
+#[test]
+fn formats_that_this_program_does_not_know_are_refused() {
+    let store = MemoryStore::new();
+    let body = |version: u16, hash: &str| {
+        frame::seal(FORMAT_MAGIC, VERSION, |out| {
+            out.extend_from_slice(&version.to_be_bytes());
+            out.extend_from_slice(&1_u16.to_be_bytes());
+            out.extend_from_slice(&HERE.0);
+            put_sized(out, hash.as_bytes());
+        })
+    };
+    store.put(Tree::Meta, FORMAT, &body(2, "whatever")).unwrap();
+    let error = DirectoryFormat::load(&store).unwrap_err();
+    assert!(matches!(error, Error::NewerFormat { found: 2, known: 1 }), "{error}");
+    store.put(Tree::Meta, FORMAT, &body(1, "md5")).unwrap();
+    let error = DirectoryFormat::load(&store).unwrap_err();
+    assert!(matches!(error, Error::OtherHash { .. }), "{error}");
+    store.put(Tree::Meta, FORMAT, b"").unwrap();
+    assert!(matches!(DirectoryFormat::load(&store).unwrap_err(), Error::Damaged { .. }));
+}

@@ -1,0 +1,78 @@
+use super::*;
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn one_handle_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    let second = SledStore::open(dir.path()).unwrap_err();
+    assert!(matches!(second, Error::InUse { .. }), "{second}");
+    drop(store);
+    SledStore::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_directory_is_created_where_it_may_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("a/b");
+    let missing = SledStore::open_existing(&deep).unwrap_err();
+    assert!(matches!(missing, Error::Missing { .. }), "{missing}");
+    assert!(!deep.exists());
+    drop(SledStore::open(&deep).unwrap());
+    drop(SledStore::open_existing(&deep).unwrap());
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = SledStore::open(&file).unwrap_err();
+    assert!(matches!(error, Error::NotADirectory { .. }), "{error}");
+}
+
+#[test]
+fn a_broken_snapshot_is_set_aside_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    store.put(Tree::Meta, b"key", b"value").unwrap();
+    store.sync().unwrap();
+    drop(store);
+    drop(SledStore::open(dir.path()).unwrap());
+    let taken = snapshots(dir.path()).unwrap();
+    assert!(!taken.is_empty());
+    taken.iter().for_each(|path| flip(path, 20));
+    fs::write(dir.path().join("snap.00000000000000FF.generating"), "torn").unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    assert_eq!(store.get(Tree::Meta, b"key").unwrap(), Some(b"value".to_vec()));
+    let names = fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name());
+    let names: Vec<String> = names.map(|it| it.into_string().unwrap()).collect();
+    assert!(names.iter().any(|it| it.starts_with("set-aside.snap.")), "{names:?}");
+    assert!(!names.iter().any(|it| it.ends_with(".generating")), "{names:?}");
+}
+
+#[test]
+fn a_panic_of_sled_is_damage_and_poisons() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    store.put(Tree::Meta, b"key", b"value").unwrap();
+    let error = store.call::<()>("test", || panic!("broken page")).unwrap_err();
+    assert!(error.to_string().contains("sled panicked: broken page"), "{error}");
+    let poisoned = |error| matches!(error, Error::Poisoned { .. });
+    assert!(poisoned(store.get(Tree::Meta, b"key").unwrap_err()));
+    assert!(poisoned(store.insert_new(Tree::Log, b"key", b"value").unwrap_err()));
+    assert!(poisoned(store.sync().unwrap_err()));
+}
+
+#[test]
+fn an_error_of_the_device_poisons() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    // A pipe cannot be synced.
+    let (reader, _writer) = std::io::pipe().unwrap();
+    *store.device.lock().unwrap() = File::from(std::os::fd::OwnedFd::from(reader));
+    store.put(Tree::Meta, b"key", b"value").unwrap();
+    assert!(matches!(store.sync().unwrap_err(), Error::Io { what: "sync", .. }));
+    assert!(matches!(store.sync().unwrap_err(), Error::Poisoned { .. }));
+    assert!(matches!(store.put(Tree::Meta, b"key", b"").unwrap_err(), Error::Poisoned { .. }));
+}
