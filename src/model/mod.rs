@@ -14,10 +14,12 @@ pub mod finding;
 pub mod flow;
 pub mod json;
 pub mod line;
+mod parse;
 pub mod segment;
 pub mod step;
 pub mod template;
 pub mod trigger;
+mod validate;
 
 pub use activity::Activity;
 pub use campaign::Campaign;
