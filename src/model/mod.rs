@@ -35,3 +35,9 @@ pub use segment::{Membership, Segment};
 pub use step::{Action, After, Exit, SendEmail, SendPush, Step, Urgency, Wait};
 pub use template::{Form, RenderError, Template};
 pub use trigger::{EntryRule, Trigger};
+
+// Worker threads share the flows.
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<Definitions>();
+};

@@ -45,11 +45,13 @@ pub(in crate::model) fn flow(at: &At<'_>, report: &mut Report) -> Option<Draft<F
     let mut draft = Draft::new(id_at.parse(report, "bad_id", FlowId::new)?, id_at.spot);
     draft.segments = segments;
     draft.link.clone_from(&link);
-    let (entry, entry_key) = (whole(rule)?.unwrap_or_default(), whole(key)?);
-    let (Some(name), Some((segment, _)), Some(trigger), Some(steps)) = (name, link, trigger, steps)
+    let parts = (name, link, trigger, whole(rule), whole(key), steps);
+    let (Some(name), Some((segment, _)), Some(trigger), Some(entry), Some(entry_key), Some(steps)) =
+        parts
     else {
         return Some(draft);
     };
+    let entry = entry.unwrap_or_default();
     let variables = steps.iter().flat_map(|step| Action::variables(&step.action));
     let trigger_paths = variables.filter(|name| name.starts_with("trigger.")).collect();
     let id = draft.id.clone();
