@@ -32,6 +32,8 @@ pub const STEPS_MAX: usize = 1_000;
 pub const FLOWS_MAX: usize = 10_000;
 /// Members of one segment's list.
 pub const MEMBERS_MAX: usize = 1_000_000;
+/// How deep rules of segments ask for each other.
+pub const SEGMENT_DEPTH_MAX: usize = 16;
 /// Flows of one campaign.
 pub const CAMPAIGN_FLOWS_MAX: usize = 1_000;
 /// Bytes of one condition or expression.
@@ -56,6 +58,8 @@ pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
 pub const TEMPLATE_FUEL: u64 = 50_000;
 /// Bytes one template may render to.
 pub const RENDERED_BYTES_MAX: usize = 1024 * 1024;
+/// What the fixed waits of a cycle of steps last together, at least.
+pub const CYCLE_WAIT_MIN: Span = Span::minutes(1);
 /// Findings that one validation reports; the rest are counted.
 pub const FINDINGS_MAX: usize = 1_000;
 /// Bytes of an entry key.

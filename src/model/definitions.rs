@@ -2,7 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{campaign::Campaign, finding::Finding, flow::Flow, segment::Segment};
+use super::{
+    campaign::Campaign,
+    finding::{Finding, Findings},
+    flow::Flow,
+    parse::{self, At, Draft, Report, Source},
+    segment::Segment,
+    validate::{Drafts, validate},
+};
 use crate::base::{ContentHash, FlowId, SegmentId};
 
 /// What some files define.
@@ -39,3 +46,92 @@ pub struct Known {
     /// The segments that the rule of a stored segment asks for, where it asks for any.
     pub segment_rules: BTreeMap<SegmentId, BTreeSet<SegmentId>>,
 }
+
+/// What stored documents are called in findings.
+const STORED: &str = "stored document";
+
+impl Definitions {
+    /// Reads and checks files together, each with a name for the findings; every finding at once.
+    pub fn parse(files: &[(&str, &[u8])], known: &Known) -> Result<Self, Findings> {
+        let mut report = Report::default();
+        let mut drafts = Drafts::default();
+        let numbered = files.iter().enumerate();
+        let sources: Vec<Source<'_>> = numbered
+            .map(|(file, (name, bytes))| Source::new(file, name, bytes, &mut report))
+            .collect();
+        for (file, source) in sources.iter().enumerate() {
+            // What is no text has its finding already.
+            let whole = files.get(file).is_some_and(|(_, bytes)| bytes.len() == source.text.len());
+            let tree = whole.then(|| parse::tree(file, source.text, &mut report)).flatten();
+            if let Some(tree) = tree {
+                read(&At::root(&tree, file), &mut drafts, &mut report);
+            }
+        }
+        validate(&drafts, known, &mut report);
+        let (findings, warnings) = report.finish(&sources);
+        if !findings.list.is_empty() {
+            return Err(findings);
+        }
+        Ok(Self {
+            segments: drafts.segments.into_iter().filter_map(|draft| draft.document).collect(),
+            flows: drafts.flows.into_iter().filter_map(|draft| draft.document).collect(),
+            campaigns: drafts.campaigns.into_iter().filter_map(|draft| draft.document).collect(),
+            warnings,
+        })
+    }
+}
+
+fn read(at: &At<'_>, drafts: &mut Drafts, report: &mut Report) {
+    let Some(mut root) = at.object(report) else { return };
+    let (segments, flows) = (root.take("segments"), root.take("flows"));
+    let campaigns = root.take("campaigns");
+    root.finish(report);
+    each(segments, report, |at, report| drafts.segments.extend(parse::segment(at, report)));
+    each(flows, report, |at, report| drafts.flows.extend(parse::flow(at, report)));
+    each(campaigns, report, |at, report| drafts.campaigns.extend(parse::campaign(at, report)));
+}
+
+fn each(list: Option<At<'_>>, report: &mut Report, mut read: impl FnMut(&At<'_>, &mut Report)) {
+    let items = list.map(|list| list.items(report, usize::MAX));
+    for item in items.into_iter().flatten() {
+        read(&item, report);
+    }
+}
+
+/// One document of its own, as [`Document::json`] holds it.
+fn stored<I, T>(
+    json: &str,
+    read: impl FnOnce(&At<'_>, &mut Report) -> Option<Draft<I, T>>,
+) -> Result<T, Findings> {
+    let mut report = Report::default();
+    let source = Source::new(0, STORED, json.as_bytes(), &mut report);
+    let tree = parse::tree(0, source.text, &mut report);
+    let draft = tree.as_ref().and_then(|tree| read(&At::root(tree, 0), &mut report));
+    let document = draft.and_then(|draft| draft.document);
+    let (findings, _) = report.finish(&[source]);
+    document.filter(|_| findings.list.is_empty()).map(|document| document.value).ok_or(findings)
+}
+
+impl Segment {
+    /// Reads a segment from its stored document.
+    pub fn from_json(json: &str) -> Result<Self, Findings> {
+        stored(json, parse::segment)
+    }
+}
+
+impl Flow {
+    /// Reads a flow from its stored document.
+    pub fn from_json(json: &str) -> Result<Self, Findings> {
+        stored(json, parse::flow)
+    }
+}
+
+impl Campaign {
+    /// Reads a campaign from its stored document.
+    pub fn from_json(json: &str) -> Result<Self, Findings> {
+        stored(json, parse::campaign)
+    }
+}
+
+#[cfg(test)]
+mod tests;

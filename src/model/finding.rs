@@ -15,13 +15,13 @@
 //! | `bad_value` | a value that is none of those allowed |
 //! | `bad_time` | a text that is no instant |
 //! | `bad_duration` | a text or number that is no duration |
-//! | `reserved_event` | (warning) a built-in event that nothing records yet |
 //! | `conflicting_fields` | two fields of which one must go |
 //! | `duplicate_id` | two segments, flows, campaigns, or steps of a flow, with one id |
 //! | `duplicate_member` | (warning) a customer or flow twice in one list |
 //! | `segment_taken` | a second flow on a segment |
 //! | `unknown_segment` | a segment that does not exist |
 //! | `segment_cycle` | segments whose rules ask for each other in a circle |
+//! | `segment_depth` | segments whose rules ask for each other too deeply |
 //! | `unknown_flow` | a flow that does not exist |
 //! | `unknown_step` | a step that the flow does not have |
 //! | `unknown_step_type` | a kind of step that does not exist |
@@ -52,7 +52,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(
+    pub(in crate::model) fn new(
         code: &'static str,
         message: impl Into<String>,
         help: impl Into<String>,

@@ -111,6 +111,15 @@ pub(super) fn too_deep_at(bytes: &[u8]) -> Option<usize> {
     None
 }
 
+/// Reads one value to the end as strictly as [`JsonText`] does, but keeps duplicate keys for the
+/// caller to report.
+pub(super) fn check(
+    reader: &mut serde_json::Deserializer<serde_json::de::StrRead<'_>>,
+) -> Result<(), serde_json::Error> {
+    serde_json::Value::deserialize(&mut *reader)?;
+    reader.end()
+}
+
 /// Writes the value it reads as compact text.
 struct Compact<'a>(&'a mut String);
 

@@ -14,10 +14,12 @@ pub mod finding;
 pub mod flow;
 pub mod json;
 pub mod line;
+mod parse;
 pub mod segment;
 pub mod step;
 pub mod template;
 pub mod trigger;
+mod validate;
 
 pub use activity::Activity;
 pub use campaign::Campaign;
@@ -33,3 +35,9 @@ pub use segment::{Membership, Segment};
 pub use step::{Action, After, Exit, SendEmail, SendPush, Step, Urgency, Wait};
 pub use template::{Form, RenderError, Template};
 pub use trigger::{EntryRule, Trigger};
+
+// Worker threads share the flows.
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<Definitions>();
+};

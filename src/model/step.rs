@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::template::Template;
-use crate::base::{Span, StepId};
+use super::{
+    parse::{At, Object, Report, whole},
+    template::{Form, Template},
+};
+use crate::base::{Span, StepId, time::BadTime};
 
 /// One step of a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +158,29 @@ impl Action {
         all.cloned().collect()
     }
 
+    /// How long it waits at least.
+    pub(super) const fn least_wait(&self) -> Span {
+        match self {
+            Self::Wait(wait) => wait.span,
+            Self::SendEmail(_) | Self::SendPush(_) | Self::Exit(_) => Span::ZERO,
+        }
+    }
+
+    /// Reads the `config` of a step.
+    pub(super) fn read(kind: &At<'_>, config: Object<'_>, report: &mut Report) -> Option<Self> {
+        match kind.text(report)? {
+            "SEND_EMAIL" => SendEmail::read(config, report).map(Self::SendEmail),
+            "SEND_PUSH" => SendPush::read(config, report).map(Self::SendPush),
+            "WAIT" => Wait::read(config, report).map(Self::Wait),
+            "EXIT" => Exit::read(config, report).map(Self::Exit),
+            _ => {
+                let help = format!("there are {}", Self::TYPES.join(", "));
+                report.error(&kind.spot, "unknown_step_type", "no kind of step", help);
+                None
+            }
+        }
+    }
+
     fn templates(&self) -> Vec<&Template> {
         match self {
             Self::SendEmail(email) => {
@@ -169,4 +195,110 @@ impl Action {
             Self::Wait(_) | Self::Exit(_) => Vec::new(),
         }
     }
+}
+
+impl SendEmail {
+    fn read(mut config: Object<'_>, report: &mut Report) -> Option<Self> {
+        let subject = config.require("subject", report);
+        let subject = subject.and_then(|at| at.template(report, Form::Text));
+        let text = template(&mut config, "text", Form::Text, report);
+        let html = template(&mut config, "html", Form::Html, report);
+        if text.is_none() && html.is_none() {
+            let help = "add \"text\", \"html\" or both";
+            report.error(&config.spot, "missing_field", "an e-mail without a body", help);
+        }
+        let from = template(&mut config, "from", Form::Text, report);
+        let reply_to = template(&mut config, "reply_to", Form::Text, report);
+        let on_skip = after(&mut config, "on_skip", report);
+        let on_failure = after(&mut config, "on_failure", report);
+        config.finish(report);
+        Some(Self {
+            subject: subject?,
+            text: whole(text)?,
+            html: whole(html)?,
+            from: whole(from)?,
+            reply_to: whole(reply_to)?,
+            on_skip: on_skip?,
+            on_failure: on_failure?,
+        })
+    }
+}
+
+impl SendPush {
+    fn read(mut config: Object<'_>, report: &mut Report) -> Option<Self> {
+        let title = config.require("title", report);
+        let title = title.and_then(|at| at.template(report, Form::Text));
+        let body = config.require("body", report);
+        let body = body.and_then(|at| at.template(report, Form::Text));
+        let url = template(&mut config, "url", Form::Text, report);
+        let icon = template(&mut config, "icon", Form::Text, report);
+        let ttl = config.take("ttl").map(|at| {
+            at.number(report, "bad_value", |text| {
+                text.parse().map_err(|_| "write whole seconds, such as 86400")
+            })
+        });
+        let urgency = config.take("urgency");
+        let urgency = urgency.map(|at| at.choice(report, &Urgency::ALL, Urgency::as_str));
+        let on_skip = after(&mut config, "on_skip", report);
+        let on_failure = after(&mut config, "on_failure", report);
+        config.finish(report);
+        Some(Self {
+            title: title?,
+            body: body?,
+            url: whole(url)?,
+            icon: whole(icon)?,
+            ttl: whole(ttl)?,
+            urgency: whole(urgency)?,
+            on_skip: on_skip?,
+            on_failure: on_failure?,
+        })
+    }
+}
+
+impl Wait {
+    fn read(mut config: Object<'_>, report: &mut Report) -> Option<Self> {
+        let (days, duration) = (config.take("duration_days"), config.take("duration"));
+        let spot = config.spot.clone();
+        config.finish(report);
+        let span = match (days, duration) {
+            (Some(days), None) => days.number(report, "bad_duration", |text| {
+                text.parse().map_err(|_| BadTime::Span).and_then(Span::from_days)
+            }),
+            (None, Some(duration)) => duration.parse(report, "bad_duration", Span::parse),
+            (Some(days), Some(_)) => {
+                let help = "keep `duration_days` or `duration`";
+                report.error(&days.spot, "conflicting_fields", "two durations", help);
+                None
+            }
+            (None, None) => {
+                let help = "add \"duration_days\": 2 or \"duration\": \"2d3h\"";
+                report.error(&spot, "missing_field", "a wait without a duration", help);
+                None
+            }
+        };
+        span.map(|span| Self { span })
+    }
+}
+
+impl Exit {
+    fn read(mut config: Object<'_>, report: &mut Report) -> Option<Self> {
+        let reason = config.take("reason").map(|at| at.name(report));
+        config.finish(report);
+        let reason = whole(reason)?.unwrap_or_else(|| "completed".to_owned());
+        Some(Self { reason })
+    }
+}
+
+fn template(
+    config: &mut Object<'_>,
+    name: &'static str,
+    form: Form,
+    report: &mut Report,
+) -> Option<Option<Template>> {
+    config.take(name).map(|at| at.template(report, form))
+}
+
+fn after(config: &mut Object<'_>, name: &'static str, report: &mut Report) -> Option<After> {
+    let read = config.take(name).map(|at| at.choice(report, &After::ALL, After::as_str));
+    whole(read).map(Option::unwrap_or_default)
 }

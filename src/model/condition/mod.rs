@@ -103,6 +103,12 @@ impl Condition {
     }
 }
 
+impl From<Expression> for Condition {
+    fn from(expression: Expression) -> Self {
+        Self(expression)
+    }
+}
+
 /// An expression for a value.
 #[derive(Clone)]
 pub struct Expression {

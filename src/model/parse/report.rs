@@ -1,0 +1,116 @@
+//! Collects findings by their offsets and turns them into lines and columns at the end.
+
+use super::source::Source;
+use crate::{
+    base::limits::FINDINGS_MAX,
+    model::finding::{Fault, Finding, Findings, Severity},
+};
+
+/// Findings that are kept before they are sorted; the rest are counted.
+const KEPT_MAX: usize = 64 * FINDINGS_MAX;
+
+/// A place in the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::model) struct Spot {
+    pub(super) file: usize,
+    pub(super) offset: usize,
+    pub(super) path: String,
+}
+
+impl Spot {
+    /// The beginning of a file.
+    pub(super) fn start(file: usize) -> Self {
+        Self { file, offset: 0, path: "$".to_owned() }
+    }
+
+    /// The same path at another offset.
+    pub(super) fn at(&self, offset: usize) -> Self {
+        Self { offset, ..self.clone() }
+    }
+}
+
+struct Raw {
+    severity: Severity,
+    spot: Spot,
+    fault: Fault,
+}
+
+/// What was found so far.
+#[derive(Default)]
+pub(in crate::model) struct Report {
+    raw: Vec<Raw>,
+    omitted: usize,
+}
+
+impl Report {
+    /// Something that refuses the definitions.
+    pub(in crate::model) fn error(
+        &mut self,
+        spot: &Spot,
+        code: &'static str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.fault(spot, Fault::new(code, message, help));
+    }
+
+    /// A mistake inside the text at `spot`.
+    pub(in crate::model) fn fault(&mut self, spot: &Spot, fault: Fault) {
+        self.add(Severity::Error, spot, fault);
+    }
+
+    /// Something that someone should look at.
+    pub(in crate::model) fn warning(&mut self, spot: &Spot, fault: Fault) {
+        self.add(Severity::Warning, spot, fault);
+    }
+
+    fn add(&mut self, severity: Severity, spot: &Spot, fault: Fault) {
+        if self.raw.len() < KEPT_MAX {
+            self.raw.push(Raw { severity, spot: spot.clone(), fault });
+        } else if severity == Severity::Error {
+            self.omitted += 1;
+        }
+    }
+
+    /// The errors and the warnings by file, line and column.
+    pub(in crate::model) fn finish(mut self, sources: &[Source<'_>]) -> (Findings, Vec<Finding>) {
+        let name = |raw: &Raw| sources.get(raw.spot.file).map_or("", |source| source.name);
+        self.raw.sort_by(|a, b| {
+            let of = |raw| (name(raw), raw.spot.file, raw.spot.offset);
+            of(a).cmp(&of(b))
+        });
+        let (errors, warnings): (Vec<Raw>, Vec<Raw>) =
+            self.raw.into_iter().partition(|raw| raw.severity == Severity::Error);
+        let omitted = self.omitted + errors.len().saturating_sub(FINDINGS_MAX);
+        (Findings { list: placed(errors, sources), omitted }, placed(warnings, sources))
+    }
+}
+
+/// Walks each file once, as the findings are sorted.
+fn placed(sorted: Vec<Raw>, sources: &[Source<'_>]) -> Vec<Finding> {
+    let mut cursor = (usize::MAX, 0, 1, 1);
+    let mut findings = Vec::new();
+    for Raw { severity, spot, fault } in sorted.into_iter().take(FINDINGS_MAX) {
+        let (name, text) =
+            sources.get(spot.file).map_or(("", ""), |found| (found.name, found.text));
+        if cursor.0 != spot.file {
+            cursor = (spot.file, 0, 1, 1);
+        }
+        let (_, from, mut line, mut column) = cursor;
+        for c in text.get(from..spot.offset).unwrap_or_default().chars() {
+            (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
+        }
+        cursor = (spot.file, spot.offset, line, column);
+        findings.push(Finding {
+            severity,
+            code: fault.code,
+            file: name.to_owned(),
+            path: spot.path,
+            line,
+            column,
+            message: fault.message,
+            help: fault.help,
+        });
+    }
+    findings
+}
