@@ -70,8 +70,6 @@ pub const ENTRY_KEYS_MAX: usize = 1_000;
 pub const ACTIVITY_NAMES_MAX: usize = 64;
 /// Times remembered per customer and event name.
 pub const ACTIVITY_TIMES_MAX: usize = 64;
-/// Segments that refer to each other in a chain.
-pub const SEGMENT_DEPTH_MAX: usize = 16;
 /// Bytes of the trigger's values that an enrollment keeps.
 pub const TRIGGER_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of the values that a step's messages are rendered from.

@@ -80,7 +80,7 @@ impl Engine {
         check: ClockCheck,
     ) -> Result<Self, Error> {
         let (outbound, reports) = workers;
-        let runner = Runner::open(dir, opening, outbound, reports.clone())?;
+        let runner = Runner::open(dir, opening, outbound)?;
         check_clock(&runner.partition, clock.now(), check)?;
         let (inbox, messages) = bounded(opening.limits.inbox_inputs);
         let fault = Arc::new(OnceLock::new());

@@ -51,7 +51,6 @@ pub(super) struct Runner {
     pub(super) partition: Partition,
     committer: Committer,
     outbound: Outbound,
-    pub(super) reports: Receiver<Report>,
     durable: Lsn,
     /// The last record handed to the commit thread.
     submitted: Lsn,
@@ -78,7 +77,6 @@ impl Runner {
         dir: &Path,
         opening: &Opening,
         outbound: Outbound,
-        reports: Receiver<Report>,
     ) -> store::Result<Self> {
         let Owned { partition, head, loss } = recover::own(dir, opening)?;
         let (store, log) = (partition.store.clone(), partition.log.clone());
@@ -87,7 +85,6 @@ impl Runner {
             partition,
             committer: Committer::start(store, log, Some(head)),
             outbound,
-            reports,
             durable: latest,
             submitted: latest,
             waiting: VecDeque::new(),

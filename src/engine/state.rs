@@ -16,7 +16,7 @@ use crate::{
 
 /// All projections of one partition.
 #[derive(Debug)]
-pub struct State {
+pub(super) struct State {
     pub(super) table: Table<Row>,
     pub(super) timers: Timers,
     pub(super) memory: Memory,

@@ -169,14 +169,15 @@ impl Timers {
         self.near.len() + self.unsaved.len() + saving
     }
 
-    /// The least timer of all, if that is known. Of several due at once, any.
+    /// The least timer of all, if that is known: nothing at or after the horizon is, because an
+    /// unloaded piece may begin with an equal due time and a lesser enrollment.
     fn nearest(&self) -> Option<Timer> {
-        self.near.first().copied().filter(|timer| timer.due <= self.horizon)
+        self.near.first().copied().filter(|timer| timer.due < self.horizon)
     }
 
     /// Moves the horizon towards `goal`: to the next stored piece, which it loads, or all the way.
-    /// One piece at a time, so that after a long stop, or of a herd that is due at one instant, not
-    /// everything comes into memory at once.
+    /// One piece at a time, so that after a long stop not everything comes into memory at once. What
+    /// is due at one instant does: it fires in the order of the enrollments.
     fn advance(&mut self, store: &dyn Store, goal: Timestamp) -> Result<(), Error> {
         let next = next_piece(store, &self.reach)?;
         let next = next.and_then(|(key, value)| Some((first_due(&key)?, key, value)));

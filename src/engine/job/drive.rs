@@ -102,7 +102,7 @@ impl Drive {
         (outbound, reports): (Outbound, Receiver<Report>),
     ) -> Result<Self, Error> {
         let first_event = plan.first_event_time()?;
-        let runner = Runner::open(dir, opening, outbound, reports.clone())?;
+        let runner = Runner::open(dir, opening, outbound)?;
         let state = &runner.partition.state;
         let memory = &state.memory;
         let first = memory.latest;
@@ -177,8 +177,8 @@ impl Drive {
         let Self { runner, feed, first, .. } = self;
         let partition = runner.finish()?;
         let summary = Summary::of(&partition, first)?;
-        let Feed { rejected, rejected_count, .. } = feed;
-        Ok(Finished { summary, rejected, rejected_count })
+        let rejected_in_inputs = feed.rejected_in_inputs(&partition.state.memory);
+        Ok(Finished { summary, rejected: feed.rejected, rejected_in_inputs })
     }
 
     fn progress(&self) -> Progress {
@@ -326,6 +326,6 @@ pub struct Finished {
     pub summary: Summary,
     /// The first lines that were refused in this run.
     pub rejected: Vec<RejectedLine>,
-    /// How many lines were refused in this run.
-    pub rejected_count: u64,
+    /// How many lines of the inputs given were refused, in this run or an earlier one.
+    pub rejected_in_inputs: u64,
 }

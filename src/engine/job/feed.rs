@@ -35,7 +35,7 @@ pub struct Files {
 
 /// A file with its identity.
 #[derive(Debug, Clone)]
-pub struct InputPath {
+pub(super) struct InputPath {
     path: PathBuf,
     file: InputFile,
 }
@@ -122,7 +122,7 @@ impl Plan {
             bytes_total: 0,
             bytes_read: 0,
             rejected: Vec::new(),
-            rejected_count: 0,
+            given: self.customers.iter().chain(&self.events).map(|it| it.file.hash).collect(),
         };
         if self.definitions_are_news(&definitions, memory) {
             let files: Vec<_> = self.definitions.iter().map(|it| it.file.clone()).collect();
@@ -229,7 +229,8 @@ pub(super) struct Feed {
     pub(super) bytes_total: u64,
     pub(super) bytes_read: u64,
     pub(super) rejected: Vec<RejectedLine>,
-    pub(super) rejected_count: u64,
+    /// The files given, by hash.
+    given: Vec<ContentHash>,
 }
 
 #[derive(Debug)]
@@ -325,6 +326,12 @@ impl LinesPiece {
 }
 
 impl Feed {
+    /// Lines of the given files that were refused, in this run or an earlier one.
+    pub(super) fn rejected_in_inputs(&self, memory: &Memory) -> u64 {
+        let given = memory.inputs.iter().filter(|state| self.given.contains(&state.hash));
+        given.map(|state| state.rejected).sum()
+    }
+
     /// When the next input happens.
     pub(super) fn peek(&mut self) -> Result<Next, Error> {
         loop {
@@ -361,7 +368,6 @@ impl Feed {
             Read::Customer(update) => Input::Customer { source, update },
             Read::Event(event) => Input::Event { source, event },
             Read::Bad(error) => {
-                self.rejected_count += 1;
                 if self.rejected.len() < REJECTED_MAX {
                     let (path, line) = (piece.input.path.clone(), piece.line_number);
                     let error = error.clone();

@@ -1,0 +1,118 @@
+//! `onward show`: an enrollment with its history, a customer, or a flow with its counts.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use super::{Data, exit::Failure, limits, say};
+use crate::{
+    base::{CustomerId, EnrollmentId, FlowId},
+    engine::{Partition, history::Logged, recover},
+    machine::row::{Enrollment, Phase},
+};
+
+/// Shows one thing.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What kind of thing.
+    #[arg(value_enum)]
+    kind: Kind,
+    /// Its id.
+    id: String,
+    #[command(flatten)]
+    data: Data,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// An enrollment, such as `e0-1234`: its state and every record of it.
+    Enrollment,
+    /// A customer: what is known, and the enrollments.
+    Customer,
+    /// A flow: its versions and what happened in each step.
+    Flow,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let mut partition = recover::read(&args.data.data, &limits()?)?;
+    let shown = match args.kind {
+        Kind::Enrollment => enrollment(&mut partition, &args.id)?,
+        Kind::Customer => customer(&mut partition, &args.id)?,
+        Kind::Flow => flow(&partition, &args.id)?,
+    };
+    if args.json {
+        say(shown)?;
+    } else {
+        say(serde_json::to_string_pretty(&shown).map_err(Failure::refused)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn none(kind: &str, id: &str) -> Failure {
+    Failure::refused(format!("there is no {kind} `{id}` in this directory"))
+}
+
+fn enrollment(partition: &mut Partition, text: &str) -> Result<Value, Failure> {
+    let id: EnrollmentId = text.parse().map_err(Failure::usage)?;
+    let enrollment = partition.enrollment(id)?.ok_or_else(|| none("enrollment", text))?;
+    let history = partition.history(id)?;
+    let mut shown = describe(partition, id, &enrollment);
+    let records = history.iter().map(|logged| record(partition, logged));
+    if let Some(object) = shown.as_object_mut() {
+        object.insert("history".to_owned(), records.collect());
+    }
+    Ok(shown)
+}
+
+fn record(partition: &Partition, logged: &Logged) -> Value {
+    serde_json::from_str(&logged.json(partition.id())).unwrap_or(Value::Null)
+}
+
+fn describe(partition: &Partition, id: EnrollmentId, it: &Enrollment) -> Value {
+    let flow = partition.memory().flow(it.flow).map(|flow| flow.id.to_string());
+    let campaign = it.campaign.and_then(|number| partition.memory().campaign(number));
+    let version = partition.catalog().version(it.flow, it.version);
+    let step_id = |step: u32| {
+        let steps = version.map(|published| &published.flow.steps);
+        let step = usize::try_from(step).ok().and_then(|index| steps?.get(index));
+        step.map(|step| step.id.to_string())
+    };
+    let (phase, step, detail) = match &it.phase {
+        Phase::Entering => ("entering", None, Value::Null),
+        Phase::Waiting { step, due, .. } => ("waiting", step_id(*step), json!({ "due": due })),
+        Phase::Sending { step, deliveries, .. } => {
+            ("sending", step_id(*step), json!({ "deliveries": deliveries.len() }))
+        }
+        Phase::Ended { reason, at } => ("ended", None, json!({ "reason": reason, "at": at })),
+    };
+    json!({
+        "enrollment": id, "customer": it.customer, "flow": flow, "version": it.version,
+        "key": it.key, "campaign": campaign.map(|campaign| campaign.id.to_string()),
+        "started_at": it.started_at, "steps_entered": it.visits,
+        "phase": phase, "step": step, "detail": detail,
+    })
+}
+
+fn customer(partition: &mut Partition, text: &str) -> Result<Value, Failure> {
+    let id = CustomerId::new(text).map_err(Failure::usage)?;
+    let view = partition.customer(&id)?.ok_or_else(|| none("customer", text))?;
+    let enrollments: Vec<Value> =
+        view.enrollments.iter().map(|(id, it)| describe(partition, *id, it)).collect();
+    Ok(json!({ "customer": view.customer.customer, "enrollments": enrollments }))
+}
+
+fn flow(partition: &Partition, text: &str) -> Result<Value, Failure> {
+    let id = FlowId::new(text).map_err(Failure::usage)?;
+    let number = partition.memory().flow_number(&id).ok_or_else(|| none("flow", text))?;
+    let state = partition.memory().flow(number).ok_or_else(|| none("flow", text))?;
+    let (counts, steps) = partition.flow_counts(number);
+    Ok(json!({
+        "flow": id, "segment": state.segment, "versions": state.versions.len(),
+        "enrolled": counts.enrolled, "active": counts.active, "exited": counts.exited,
+        "refused": counts.refused, "steps": steps,
+    }))
+}
