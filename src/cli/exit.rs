@@ -84,9 +84,9 @@ impl From<job::Error> for Failure {
             job::Error::Store(error) => error.into(),
             job::Error::Findings(findings) => Self::findings(&findings),
             job::Error::Line { .. } => Self { code: NOT_WELL, message: error.to_string() },
-            job::Error::Input { .. }
-            | job::Error::HalfRead { .. }
-            | job::Error::Changed { .. } => Self { code: REFUSED, message: error.to_string() },
+            job::Error::Input { .. } | job::Error::HalfRead { .. } | job::Error::Changed { .. } => {
+                Self { code: REFUSED, message: error.to_string() }
+            }
         }
     }
 }

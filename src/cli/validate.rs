@@ -30,9 +30,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         Err(Error::Findings(findings)) => (None, findings.list, findings.omitted),
         Err(error) => return Err(error.into()),
     };
-    let counts = definitions.as_ref().map_or((0, 0, 0), |it| {
-        (it.segments.len(), it.flows.len(), it.campaigns.len())
-    });
+    let counts = definitions
+        .as_ref()
+        .map_or((0, 0, 0), |it| (it.segments.len(), it.flows.len(), it.campaigns.len()));
     let is_valid = definitions.is_some();
     if args.json {
         let object = serde_json::json!({

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::*;
 use crate::base::InstanceId;
 use crate::machine::delivery::Render;
-use crate::model::{JsonText, Subscription};
+use crate::model::{JsonText, PushKeys, Subscription};
 
 /// Says the same whatever the values are; an empty subject or title is an error.
 #[derive(Debug)]
@@ -48,8 +48,7 @@ pub(super) fn mailbox() -> Recipient {
 pub(super) fn subscription() -> Recipient {
     Recipient::Push(Subscription {
         endpoint: "https://push.example.net/s/1".to_owned(),
-        p256dh: "key".to_owned(),
-        auth: "secret".to_owned(),
+        keys: PushKeys { p256dh: "key".to_owned(), auth: "secret".to_owned() },
     })
 }
 

@@ -57,8 +57,7 @@ impl Logged {
         if let (Some(id), Some(object)) = (enrollment, fields.as_object_mut()) {
             object.insert("enrollment".to_owned(), id.to_string().into());
         }
-        let line =
-            Line { lsn: self.lsn, time: self.time, record: self.record.name(), fields };
+        let line = Line { lsn: self.lsn, time: self.time, record: self.record.name(), fields };
         serde_json::to_string(&line).expect("records are JSON with text keys")
     }
 

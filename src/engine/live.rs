@@ -125,8 +125,7 @@ impl Engine {
     /// Compiles them on the calling thread.
     pub fn publish(&self, documents: &[(&str, &[u8])]) -> Result<Ticket<Answer>, Error> {
         let guard = self.publishing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known: Known =
-            self.query(|it| Ok(it.state.catalog.known(&it.state.memory)))?.wait()?;
+        let known: Known = self.query(|it| Ok(it.state.catalog.known(&it.state.memory)))?.wait()?;
         let definitions = Definitions::parse(documents, &known).map_err(Error::Invalid)?;
         let input = Input::Publish { source: Source::Api, files: Vec::new(), definitions };
         let ticket = self.submit(input);

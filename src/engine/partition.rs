@@ -70,8 +70,10 @@ impl Partition {
         fold: Fold,
     ) -> Self {
         let in_flight = state.memory.in_flight.iter();
-        let requested = in_flight.map(|((round, id), it)| {
-            Requested { lsn: it.requested, round: *round, id: *id }
+        let requested = in_flight.map(|((round, id), it)| Requested {
+            lsn: it.requested,
+            round: *round,
+            id: *id,
         });
         let mut requested: Vec<_> = requested.collect();
         requested.sort_unstable();
@@ -130,11 +132,7 @@ impl Partition {
         Ok(Ok(answer))
     }
 
-    fn ask(
-        &mut self,
-        now: Timestamp,
-        input: &Input,
-    ) -> store::Result<Result<Decision, Rejection>> {
+    fn ask(&mut self, now: Timestamp, input: &Input) -> store::Result<Result<Decision, Rejection>> {
         self.state.fetch(&*self.store, first_rows(input))?;
         for _ in 0..FETCHES_MAX {
             match decide(&self.state, self.id, now, input) {

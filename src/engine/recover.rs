@@ -14,8 +14,8 @@ use crate::{
         record::Record,
     },
     store::{
-        self, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log, RecordReader,
-        SledStore, Store, checkpoint, chunk,
+        self, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log,
+        RecordReader, SledStore, Store, checkpoint, chunk,
     },
 };
 

@@ -73,11 +73,7 @@ pub fn reports() -> (Sender<Report>, Receiver<Report>) {
 
 impl Runner {
     /// Opens the directory and takes it over.
-    pub(super) fn open(
-        dir: &Path,
-        opening: &Opening,
-        outbound: Outbound,
-    ) -> store::Result<Self> {
+    pub(super) fn open(dir: &Path, opening: &Opening, outbound: Outbound) -> store::Result<Self> {
         let Owned { partition, head, loss } = recover::own(dir, opening)?;
         let (store, log) = (partition.store.clone(), partition.log.clone());
         let latest = partition.latest();
@@ -133,8 +129,7 @@ impl Runner {
 
     /// Whether so much waits for the commit thread that nothing more should be decided.
     pub(super) fn is_full(&self) -> bool {
-        !self.is_idle() && self.partition.unsealed_bytes() >= BATCH_BYTES
-            || self.is_cache_full()
+        !self.is_idle() && self.partition.unsealed_bytes() >= BATCH_BYTES || self.is_cache_full()
     }
 
     /// Whether only a checkpoint makes room for more rows.
@@ -152,7 +147,8 @@ impl Runner {
         while !chunks.is_empty() {
             let mut batch = Vec::new();
             let mut bytes = 0;
-            while let Some(chunk) = chunks.pop_front_if(|it| bytes + it.bytes.len() <= BATCH_BYTES) {
+            while let Some(chunk) = chunks.pop_front_if(|it| bytes + it.bytes.len() <= BATCH_BYTES)
+            {
                 bytes += chunk.bytes.len();
                 batch.push(chunk);
             }

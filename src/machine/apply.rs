@@ -7,11 +7,11 @@ use super::{
     delivery::ChannelKind,
     key::{self, Key},
     memory::{CampaignState, FlowState, InFlight, InputState, LastInput, Memory, Stored, index},
+    reason::InputKind,
     record::{
         At, CustomerChanged, DeliveryFailed, DeliveryRequested, Enrolled, EventReceived, Record,
         Source,
     },
-    reason::InputKind,
     row::{CustomerRow, DeadLetter, Enrollment, Entry, Open, Phase, Row, Stage},
 };
 use crate::{

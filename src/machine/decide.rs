@@ -19,9 +19,7 @@ use super::{
     key::{self, Key},
     matching, publish,
     reason::Idle,
-    record::{
-        CustomerChanged, EventReceived, LineRead, LineRejected, LossAccepted, Source,
-    },
+    record::{CustomerChanged, EventReceived, LineRead, LineRejected, LossAccepted, Source},
     row::{CustomerRow, Row},
     settle, walk,
 };

@@ -1,6 +1,6 @@
 //! Event to flows: which ones it starts for its customer, and why it does not start the others.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use super::{
     catalog::Published,
@@ -43,8 +43,9 @@ pub(super) fn match_flows<V: View>(
 ) -> Result<(), Stop> {
     let mut refused = Vec::new();
     let view = draft.view;
+    let memberships = RefCell::default();
     for published in view.catalog().triggered_by(&happened.event.name) {
-        match admit(draft, happened, published)? {
+        match admit(draft, happened, published, &memberships)? {
             Ok(key) => {
                 if let Err(reason) = enrol(draft, happened, published, key)? {
                     refused.push((published.number, reason));
@@ -65,9 +66,10 @@ fn admit<V: View>(
     draft: &Draft<'_, V>,
     happened: &Happened<'_>,
     published: &Published,
+    memberships: &RefCell<Memberships>,
 ) -> Result<Result<Option<String>, Refusal>, Stop> {
     let flow = &published.flow;
-    let judge = Judge { draft, happened, flow: Some(&flow.id) };
+    let judge = Judge { draft, happened, flow: Some(&flow.id), known: memberships };
     if let Some(filter) = &flow.trigger.filter {
         match judge.holds(filter, 0)? {
             Ok(true) => {}
@@ -161,9 +163,11 @@ fn trigger_data(event: &Event, published: &Published) -> TriggerData {
     let paths = &published.flow.trigger_paths;
     let properties = event.properties.value();
     let values = paths.iter().filter_map(|path| {
-        let rest = path.strip_prefix("trigger.properties")?;
-        let value = walk::descend(&properties, rest)?;
-        Some((path.clone(), JsonText::new(value)))
+        let value = match path.strip_prefix("trigger.properties.") {
+            Some(key) => properties.get(key)?,
+            None => (path == "trigger.properties").then_some(&properties)?,
+        };
+        (!value.is_null()).then(|| (path.clone(), JsonText::new(value)))
     });
     TriggerData {
         id: event.id.clone(),
@@ -188,6 +192,8 @@ struct Judge<'a, 'd, V> {
     draft: &'a Draft<'d, V>,
     happened: &'a Happened<'a>,
     flow: Option<&'a FlowId>,
+    /// Memberships judged for this event already: flows and rules ask for the same segments.
+    known: &'a RefCell<Memberships>,
 }
 
 type Verdict<T> = Result<Result<T, Unknown>, Stop>;
@@ -212,6 +218,15 @@ impl<V: View> Judge<'_, '_, V> {
     }
 
     fn in_segment(&self, id: &SegmentId, depth: usize) -> Verdict<bool> {
+        if let Some(known) = self.known.borrow().get(id) {
+            return Ok(known.clone());
+        }
+        let verdict = self.judge_segment(id, depth)?;
+        self.known.borrow_mut().insert(id.clone(), verdict.clone());
+        Ok(verdict)
+    }
+
+    fn judge_segment(&self, id: &SegmentId, depth: usize) -> Verdict<bool> {
         let Some(segment) = self.draft.view.catalog().segment(id) else {
             return Ok(Err(Unknown(format!("there is no segment `{id}`"))));
         };

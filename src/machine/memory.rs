@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    catalog::News,
-    counters::Counters, reason::InputKind, record::Source};
+use super::{catalog::News, counters::Counters, reason::InputKind, record::Source};
 use crate::{
     base::{
         CampaignId, ContentHash, DeliveryId, FlowId, Lsn, Malformed, Reader, SegmentId, Timestamp,

@@ -299,25 +299,8 @@ fn customer_value(customer: &Customer, field: &str) -> Option<JsonText> {
             let all = customer.attributes.iter().map(|(k, v)| (k.clone(), v.value()));
             Some(JsonText::new(&serde_json::Value::Object(all.collect())))
         }
-        ("attributes", rest) => {
-            let (name, deeper) = rest
-                .split_once('.')
-                .map_or((rest, ""), |(name, _)| (name, rest.get(name.len()..).unwrap_or_default()));
-            let value = customer.attributes.get(name)?;
-            if deeper.is_empty() {
-                return (value.as_str() != "null").then(|| value.clone());
-            }
-            descend(&value.value(), deeper).map(JsonText::new)
-        }
+        // The rest is the exact key, dots and all.
+        ("attributes", key) => customer.attributes.get(key).cloned(),
         _ => None,
     }
-}
-
-/// Follows `.name` after `.name` into a value; nothing where one is missing or null.
-pub(super) fn descend<'v>(
-    value: &'v serde_json::Value,
-    path: &str,
-) -> Option<&'v serde_json::Value> {
-    let mut names = path.split('.').filter(|name| !name.is_empty());
-    names.try_fold(value, |value, name| value.get(name)).filter(|found| !found.is_null())
 }

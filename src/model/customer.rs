@@ -35,10 +35,17 @@ pub struct Customer {
 
 /// One device that takes push messages, as a browser describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Subscription {
     /// The address at the push service.
     pub endpoint: String,
+    /// What a message to it is encrypted with.
+    pub keys: PushKeys,
+}
+
+/// The keys of a push subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushKeys {
     /// The device's public key, base64url.
     pub p256dh: String,
     /// The device's secret, base64url.
@@ -100,6 +107,17 @@ struct Line {
     push: Option<Vec<Subscription>>,
 }
 
+/// A subscription as `PushSubscription.toJSON()` writes it. When it expires is not kept: the push
+/// service says so when it has.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BrowserSubscription {
+    endpoint: String,
+    #[serde(default, rename = "expirationTime")]
+    _expiration_time: Option<f64>,
+    keys: PushKeys,
+}
+
 fn email<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     let email = Option::<String>::deserialize(deserializer)?;
     if email.as_deref().is_some_and(|email| !is_email(email)) {
@@ -144,17 +162,20 @@ fn attributes<'de, D: Deserializer<'de>>(
 }
 
 fn push<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Subscription>>, D::Error> {
-    let list = Vec::<Subscription>::deserialize(deserializer)?;
+    let list = Vec::<BrowserSubscription>::deserialize(deserializer)?;
     if list.len() > SUBSCRIPTIONS_MAX {
         let message = format!("a customer has at most {SUBSCRIPTIONS_MAX} push subscriptions");
         return Err(line::refuse(LineCode::TooLarge, message));
     }
-    for Subscription { endpoint, p256dh, auth } in &list {
-        let parts = [endpoint, p256dh, auth];
+    let list: Vec<Subscription> =
+        list.into_iter().map(|it| Subscription { endpoint: it.endpoint, keys: it.keys }).collect();
+    for Subscription { endpoint, keys } in &list {
+        let parts = [endpoint, &keys.p256dh, &keys.auth];
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         if bytes > SUBSCRIPTION_BYTES_MAX || parts.iter().any(|part| part.is_empty()) {
             let message = format!(
-                "a subscription has endpoint, p256dh and auth, at most {SUBSCRIPTION_BYTES_MAX} bytes"
+                "a subscription has endpoint, keys.p256dh and keys.auth, at most \
+                 {SUBSCRIPTION_BYTES_MAX} bytes"
             );
             return Err(line::refuse(LineCode::BadSubscription, message));
         }
@@ -171,7 +192,7 @@ mod tests {
     fn null_removes_and_silence_keeps() {
         let line =
             br#"{"id":"1","email":null,"locale":"en-GB","attributes":{"a":null,"b":{"c":[1]}},
-            "push":[{"endpoint":"https://push.example/1","p256dh":"k","auth":"s"}]}"#;
+            "push":[{"endpoint":"https://push.example/1","keys":{"p256dh":"k","auth":"s"}}]}"#;
         let update = CustomerUpdate::parse(line).unwrap();
         assert_eq!((&update.email, &update.timezone), (&Some(None), &None));
         assert_eq!(update.locale, Some(Some("en-GB".to_owned())));
@@ -186,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        let many = r#"{"endpoint":"e","p256dh":"k","auth":"a"},"#.repeat(17);
+        let many = r#"{"endpoint":"e","keys":{"p256dh":"k","auth":"a"}},"#.repeat(17);
         for (fields, code) in [
             (r#""email":"ann""#, "bad_email"),
             (r#""email":"a@b@c""#, "bad_email"),
@@ -201,7 +222,7 @@ mod tests {
             ),
             (r#""attributes":null"#, "wrong_type"),
             (r#""attributes":{"a":1,"a":2}"#, "duplicate_field"),
-            (r#""push":[{"endpoint":"","p256dh":"k","auth":"a"}]"#, "bad_subscription"),
+            (r#""push":[{"endpoint":"","keys":{"p256dh":"k","auth":"a"}}]"#, "bad_subscription"),
             (r#""push":[{"endpoint":"e"}]"#, "missing_field"),
             (&format!(r#""push":[{}]"#, many.trim_end_matches(',')), "too_large"),
             (r#""name":"Ann""#, "unknown_field"),

@@ -24,7 +24,7 @@ mod validate;
 pub use activity::Activity;
 pub use campaign::Campaign;
 pub use condition::{Condition, Expression, Facts, Needs, Place, Unknown};
-pub use customer::{Customer, CustomerUpdate, Subscription};
+pub use customer::{Customer, CustomerUpdate, PushKeys, Subscription};
 pub use definitions::{Definitions, Document, Known};
 pub use event::Event;
 pub use finding::{Fault, Finding, Findings, Severity};

@@ -6,6 +6,7 @@ use super::mismatch;
 use crate::base::{CustomerId, DeliveryId, Timestamp};
 use crate::delivery::Message;
 use crate::machine::delivery::{Content, Outcome, Recipient};
+use crate::model::PushKeys;
 
 /// The file, in the order of its fields; what the step does not say is left out.
 #[derive(Serialize)]
@@ -15,7 +16,7 @@ struct Push<'a> {
     time: Timestamp,
     customer: &'a CustomerId,
     endpoint: &'a str,
-    keys: Keys<'a>,
+    keys: &'a PushKeys,
     title: &'a str,
     body: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,12 +27,6 @@ struct Push<'a> {
     ttl: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     urgency: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Keys<'a> {
-    p256dh: &'a str,
-    auth: &'a str,
 }
 
 pub(super) fn build(message: &Message) -> Result<Vec<u8>, Outcome> {
@@ -47,7 +42,7 @@ pub(super) fn build(message: &Message) -> Result<Vec<u8>, Outcome> {
         time: message.time,
         customer: &message.customer,
         endpoint: &subscription.endpoint,
-        keys: Keys { p256dh: &subscription.p256dh, auth: &subscription.auth },
+        keys: &subscription.keys,
         title,
         body,
         url: url.as_deref(),

@@ -107,11 +107,8 @@ impl Drive {
         let memory = &state.memory;
         let first = memory.latest;
         let feed = plan.feed(memory, &state.catalog)?;
-        let now = if first == Lsn::ZERO {
-            first_event.unwrap_or(Timestamp::EPOCH)
-        } else {
-            memory.now
-        };
+        let now =
+            if first == Lsn::ZERO { first_event.unwrap_or(Timestamp::EPOCH) } else { memory.now };
         Ok(Self {
             runner,
             feed,

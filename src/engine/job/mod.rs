@@ -5,7 +5,7 @@ mod feed;
 mod lines;
 mod summary;
 
-pub use drive::{Drive, Pace, Progress};
+pub use drive::{Drive, Finished, Pace, Progress};
 pub use feed::{Files, Plan, RejectedLine};
 pub use summary::{StepSummary, Summary};
 

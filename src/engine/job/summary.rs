@@ -121,7 +121,9 @@ impl Summary {
     }
 }
 
-fn sums<'a, K: ToString + 'a>(counts: impl Iterator<Item = (&'a K, &'a u64)>) -> BTreeMap<String, u64> {
+fn sums<'a, K: ToString + 'a>(
+    counts: impl Iterator<Item = (&'a K, &'a u64)>,
+) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for (key, count) in counts {
         *sums.entry(key.to_string()).or_default() += count;
@@ -133,7 +135,9 @@ fn sent(partition: &Partition) -> BTreeMap<String, u64> {
     let mut sent = BTreeMap::new();
     for (number, counts) in &partition.state.memory.counters.flows {
         for ((version, step), counts) in &counts.steps {
-            let Some(published) = partition.state.catalog.version(*number, *version) else { continue };
+            let Some(published) = partition.state.catalog.version(*number, *version) else {
+                continue;
+            };
             let Some(step) = published.flow.steps.get(index(*step)) else { continue };
             if counts.sent > 0 {
                 let name = format!("{}/{}", published.flow.id, step.id);
