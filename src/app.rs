@@ -67,7 +67,7 @@ pub fn workers(channels: &Channels) -> std::io::Result<(Outbound, Receiver<Repor
         let _ = sender.send(Report { id, attempt, outcome }).is_ok();
     };
     let pool = Pool::start(channels, WORKERS, report)?;
-    Ok((Box::new(move |delivery| pool.offer(delivery)), receiver))
+    Ok((Box::new(move |delivery| pool.offer(delivery).map_err(Box::new)), receiver))
 }
 
 /// A running engine with its workers; the door for programs that embed it.

@@ -14,7 +14,7 @@ struct Fixed(Content);
 impl Render for Fixed {
     fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<Content, String> {
         match values.get("broken") {
-            Some(error) => Err(error.to_string()),
+            Some(error) => Err(error.value().as_str().unwrap_or_default().to_owned()),
             None => Ok(self.0.clone()),
         }
     }
@@ -80,7 +80,7 @@ fn a_message_is_the_same_on_every_attempt_but_for_the_attempt() {
 
 #[test]
 fn templates_that_fail_give_the_reason_and_no_message() {
-    let values = BTreeMap::from([("broken".to_owned(), "no such value".to_owned())]);
+    let values = BTreeMap::from([("broken".to_owned(), JsonText::new(&"no such value".into()))]);
     let broken = Delivery { values: Arc::new(values), ..delivery("e0-1.1", mailbox(), email()) };
     let error = "no such value".to_owned();
     assert_eq!(Message::render(&broken), Err(Outcome::TemplateError { error }));

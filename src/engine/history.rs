@@ -146,12 +146,10 @@ impl Partition {
     pub fn dead_letters(&mut self, limit: usize) -> store::Result<Vec<(Lsn, DeadLetter)>> {
         let (from, to) = key::dead_letters();
         let rows = self.state.table.scan(&*self.store, &from, Some(&to), limit)?;
-        let letters = rows.into_iter().filter_map(|(key, row)| match row {
-            Row::DeadLetter(letter) => {
-                let lsn = key.last_chunk::<8>().copied().map(u64::from_be_bytes)?;
-                Some((Lsn(lsn), letter))
-            }
-            _ => None,
+        let letters = rows.into_iter().filter_map(|(key, row)| {
+            let Row::DeadLetter(letter) = row else { return None };
+            let lsn = key.last_chunk::<8>().copied().map(u64::from_be_bytes)?;
+            Some((Lsn(lsn), letter))
         });
         Ok(letters.collect())
     }

@@ -151,6 +151,7 @@ impl Partition {
         self.state.fetch(&*self.store, keys)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only requests are handed out")]
     fn note_request(&mut self, lsn: Lsn, record: &Record) {
         let (at, subscription, round) = match record {
             Record::DeliveryRequested(it) => (&it.at, it.subscription, it.round),

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::Path,
+    sync::Arc,
 };
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -30,7 +31,7 @@ use crate::{
 const BATCH_BYTES: usize = SYNC_BYTES_MAX - 2 * CHECKPOINT_SLICE_BYTES;
 
 /// Takes deliveries to the workers; gives one back that there is no room for now.
-pub type Outbound = Box<dyn FnMut(Delivery) -> Result<(), Delivery> + Send>;
+pub type Outbound = Box<dyn FnMut(Delivery) -> Result<(), Box<Delivery>> + Send>;
 
 /// A worker's report on one attempt.
 #[derive(Debug, Clone)]
@@ -75,7 +76,7 @@ impl Runner {
     /// Opens the directory and takes it over.
     pub(super) fn open(dir: &Path, opening: &Opening, outbound: Outbound) -> store::Result<Self> {
         let Owned { partition, head, loss } = recover::own(dir, opening)?;
-        let (store, log) = (partition.store.clone(), partition.log.clone());
+        let (store, log) = (Arc::clone(&partition.store), Arc::clone(&partition.log));
         let latest = partition.latest();
         let mut runner = Self {
             partition,

@@ -65,6 +65,10 @@ pub fn apply<P: Projections>(
     it.rows(state, record);
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is of no enrollment and not named changes no row"
+)]
 /// The rows that a record changes: what replay must have at hand before it applies it.
 pub fn rows_of(lsn: Lsn, record: &Record) -> Vec<Key> {
     match record {
@@ -141,6 +145,10 @@ impl Applied {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "each projection takes what concerns it; the counters name every record"
+    )]
     fn definitions(self, memory: &mut Memory, record: &Record) {
         match record {
             Record::SegmentChanged(it) => {
@@ -173,6 +181,10 @@ impl Applied {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "each projection takes what concerns it; the counters name every record"
+    )]
     fn in_flight(self, memory: &mut Memory, record: &Record) {
         match record {
             Record::DeliveryRequested(it) => {
@@ -198,6 +210,10 @@ impl Applied {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "each projection takes what concerns it; the counters name every record"
+    )]
     fn timers<P: Projections>(self, state: &mut P, record: &Record) {
         match record {
             Record::WaitStarted(it) => state.set_timer(self.timer(&it.at, it.due, self.lsn)),
@@ -214,6 +230,10 @@ impl Applied {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "each projection takes what concerns it; the counters name every record"
+    )]
     fn rows<P: Projections>(self, state: &mut P, record: &Record) {
         match record {
             Record::DocumentPart(it) => {
@@ -223,7 +243,7 @@ impl Applied {
             }
             Record::CustomerChanged(it) => {
                 self.customer(state, &it.customer, &mut |row| {
-                    change_customer(&mut row.customer, it)
+                    change_customer(&mut row.customer, it);
                 });
             }
             Record::EventReceived(it) => self.event(state, it),
@@ -326,6 +346,10 @@ impl Applied {
         });
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "each projection takes what concerns it; the counters name every record"
+    )]
     fn phase(self, enrollment: &mut Enrollment, record: &Record) {
         let phase = &mut enrollment.phase;
         match record {
@@ -370,7 +394,10 @@ impl Applied {
             {
                 deliveries.push(open);
             }
-            _ => {
+            Phase::Entering
+            | Phase::Waiting { .. }
+            | Phase::Sending { .. }
+            | Phase::Ended { .. } => {
                 *phase = Phase::Sending {
                     step: it.at.step,
                     time: self.time,

@@ -1,6 +1,9 @@
 //! The definitions in force, compiled: derived from [`Memory`] and the documents, never recorded.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use super::memory::{Memory, index, number};
 use crate::{
@@ -58,11 +61,11 @@ impl Catalog {
         for (flow_index, state) in memory.flows.iter().enumerate() {
             for (version_index, stored) in state.versions.iter().enumerate() {
                 let key = (number(flow_index), number(version_index).saturating_add(1));
-                if !self.flows.contains_key(&key) {
+                if let Entry::Vacant(vacant) = self.flows.entry(key) {
                     let json = read(stored.document, stored.parts)?;
                     let flow = Flow::from_json(&json).map_err(Unreadable::Invalid)?;
                     let published = Published { number: key.0, version: key.1, flow };
-                    self.flows.insert(key, Arc::new(published));
+                    vacant.insert(Arc::new(published));
                 }
             }
         }

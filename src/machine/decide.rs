@@ -53,7 +53,7 @@ pub fn decide<V: View>(
             draft.push(LineRejected { source: *source, code: error.code.number(), column });
             Answer::Unchanged
         }
-        Input::OpenInput(file) => {
+        Input::Opening(file) => {
             publish::open_inputs(&mut draft, std::slice::from_ref(file));
             Answer::Accepted
         }
@@ -84,7 +84,7 @@ pub fn first_rows(input: &Input) -> Vec<Key> {
         }
         Input::BlankLine { .. }
         | Input::BadLine { .. }
-        | Input::OpenInput(_)
+        | Input::Opening(_)
         | Input::Publish { .. }
         | Input::AcceptLoss { .. } => Vec::new(),
     }

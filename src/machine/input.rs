@@ -45,7 +45,7 @@ pub enum Input {
         error: LineError,
     },
     /// An input file is about to be read.
-    OpenInput(InputFile),
+    Opening(InputFile),
     /// Definitions are to be in force from now on.
     Publish {
         /// Where they came from.
@@ -142,7 +142,7 @@ pub enum Stop {
 }
 
 /// What is known of a row.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found<'a> {
     /// It is there.
     Row(&'a Row),

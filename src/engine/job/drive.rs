@@ -298,7 +298,7 @@ impl Drive {
     }
 
     fn wait_until(&mut self, to: Timestamp, clock: &dyn Clock) -> Result<(), Error> {
-        let (engine, started) = *self.origin.get_or_insert((self.now, clock.now()));
+        let (engine, started) = *self.origin.get_or_insert_with(|| (self.now, clock.now()));
         loop {
             self.runner.submit();
             let passed = clock.now().since(started);

@@ -357,7 +357,7 @@ impl Feed {
         };
         if !piece.opened {
             piece.opened = true;
-            return Some(Input::OpenInput(piece.input.file.clone()));
+            return Some(Input::Opening(piece.input.file.clone()));
         }
         let (read, offset) = piece.peeked.take()?;
         self.bytes_read += offset.saturating_sub(piece.offset);

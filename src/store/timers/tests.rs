@@ -242,26 +242,47 @@ proptest! {
     }
 }
 
-#[test]
-fn a_herd_due_at_one_instant_comes_into_memory_piece_by_piece() {
-    let store = MemoryStore::new();
-    let mut timers = Timers::new(Span::hours(1));
-    let count = u64::try_from(RUN_TIMERS_MAX).unwrap() * 5;
-    (1..=count).for_each(|lsn| timers.set(timer(5_000_000, lsn, lsn)));
-    let entries = timers.checkpoint(Lsn(count), time(0));
-    assert_eq!(entries.len(), 5);
-    assert!(entries.iter().all(|(_, value)| value.len() <= 40 * RUN_TIMERS_MAX + 1024));
-    save(&store, &entries);
-    finish(&store, &mut timers);
+/// Saves `timers` five pieces at a time, in reverse, so that no piece holds what comes first.
+fn saved_in_reverse(store: &MemoryStore, timers: &[Timer]) -> Timers {
+    let mut index = Timers::new(Span::hours(1));
+    for (part, at) in timers.rchunks(RUN_TIMERS_MAX).zip(1_u64..) {
+        part.iter().for_each(|timer| index.set(*timer));
+        let entries = index.checkpoint(Lsn(at), time(0));
+        assert!(entries.iter().all(|(_, value)| value.len() <= 40 * RUN_TIMERS_MAX + 1024));
+        save(store, &entries);
+        finish(store, &mut index);
+    }
+    Timers::new(Span::hours(1))
+}
 
-    let mut timers = Timers::new(Span::hours(1));
-    let mut fired = BTreeSet::new();
+#[test]
+fn timers_due_at_one_instant_fire_in_the_order_of_their_enrollments() {
+    let store = MemoryStore::new();
+    let count = u64::try_from(RUN_TIMERS_MAX).unwrap() * 5;
+    let herd: Vec<Timer> = (1..=count).map(|lsn| timer(5_000_000, lsn, lsn)).collect();
+    let mut timers = saved_in_reverse(&store, &herd);
+    let mut fired = Vec::new();
     while let Some(timer) = timers.peek(&store, time(6_000_000)).unwrap() {
+        timers.clear(&timer);
+        fired.push(timer);
+    }
+    assert_eq!(fired, herd);
+}
+
+#[test]
+fn after_a_long_stop_timers_come_into_memory_piece_by_piece() {
+    let store = MemoryStore::new();
+    let count = u64::try_from(RUN_TIMERS_MAX).unwrap() * 5;
+    let due = |lsn: u64| i64::try_from(lsn).unwrap() * 60_000_000;
+    let overdue: Vec<Timer> = (1..=count).map(|lsn| timer(due(lsn), lsn, lsn)).collect();
+    let mut timers = saved_in_reverse(&store, &overdue);
+    let mut fired = Vec::new();
+    while let Some(timer) = timers.peek(&store, time(due(count + 1))).unwrap() {
         assert!(timers.resident() <= RUN_TIMERS_MAX);
         timers.clear(&timer);
-        assert!(fired.insert(timer.enrollment));
+        fired.push(timer);
     }
-    assert_eq!(u64::try_from(fired.len()).unwrap(), count);
+    assert_eq!(fired, overdue);
 }
 
 #[test]
