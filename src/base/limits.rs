@@ -74,6 +74,8 @@ pub const ACTIVITY_TIMES_MAX: usize = 64;
 pub const TRIGGER_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of the values that a step's messages are rendered from.
 pub const VALUES_BYTES_MAX: usize = 32 * 1024;
+/// Conditions without an answer that one event keeps the reason of.
+pub const UNKNOWN_TEXTS_MAX: usize = 16;
 /// Bytes of the error text kept of a failed attempt.
 pub const ERROR_BYTES_MAX: usize = 512;
 

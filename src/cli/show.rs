@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 
 use super::{Data, exit::Failure, limits, say};
 use crate::{
-    base::{CustomerId, EnrollmentId, FlowId},
+    base::{CustomerId, DeliveryId, EnrollmentId, FlowId},
     engine::{Partition, history::Logged, recover},
     machine::row::{Enrollment, Phase},
 };
+
+/// Dead letters that one call shows, oldest first.
+const DEAD_LETTERS_SHOWN: usize = 10_000;
 
 /// Shows one thing.
 #[derive(Debug, clap::Args)]
@@ -18,7 +21,10 @@ pub(super) struct Args {
     /// What kind of thing.
     #[arg(value_enum)]
     kind: Kind,
-    /// Its id.
+    /// Its id; dead letters need none.
+    #[arg(default_value = "", required_if_eq_any = [
+        ("kind", "enrollment"), ("kind", "customer"), ("kind", "flow"),
+    ])]
     id: String,
     #[command(flatten)]
     data: Data,
@@ -35,6 +41,8 @@ enum Kind {
     Customer,
     /// A flow: its versions and what happened in each step.
     Flow,
+    /// The deliveries that failed for good, oldest first.
+    DeadLetters,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
@@ -43,6 +51,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         Kind::Enrollment => enrollment(&mut partition, &args.id)?,
         Kind::Customer => customer(&mut partition, &args.id)?,
         Kind::Flow => flow(&partition, &args.id)?,
+        Kind::DeadLetters => dead_letters(&mut partition)?,
     };
     if args.json {
         say(shown)?;
@@ -103,6 +112,21 @@ fn customer(partition: &mut Partition, text: &str) -> Result<Value, Failure> {
     let enrollments: Vec<Value> =
         view.enrollments.iter().map(|(id, it)| describe(partition, *id, it)).collect();
     Ok(json!({ "customer": view.customer.customer, "enrollments": enrollments }))
+}
+
+fn dead_letters(partition: &mut Partition) -> Result<Value, Failure> {
+    let letters = partition.dead_letters(DEAD_LETTERS_SHOWN)?;
+    let id = partition.id();
+    let letters = letters.into_iter().map(|(lsn, it)| {
+        let enrollment = EnrollmentId { partition: id, lsn: it.enrollment };
+        let (visit, subscription) = (it.visit, it.subscription);
+        let delivery = DeliveryId { enrollment, visit, subscription };
+        json!({
+            "delivery": delivery, "enrollment": enrollment, "record": lsn,
+            "attempts": it.attempts, "error": it.error, "at": it.at,
+        })
+    });
+    Ok(letters.collect())
 }
 
 fn flow(partition: &Partition, text: &str) -> Result<Value, Failure> {

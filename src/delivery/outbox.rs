@@ -50,7 +50,7 @@ impl Channel for Outbox {
                 Err(outcome) => return outcome,
             };
             let (answer, answered) = oneshot::channel();
-            let ended = || Outcome::Deferred { error: "the outbox's thread has ended".to_owned() };
+            let ended = || Outcome::Broken { error: "the outbox's thread has ended".to_owned() };
             match self.requests.send(Request { file, answer }).await {
                 Ok(()) => answered.await.unwrap_or_else(|_| ended()),
                 Err(_) => ended(),

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{Channel, Channels, Message};
 use crate::base::DeliveryId;
-use crate::base::limits::{CHANNEL_QUEUE, ERROR_BYTES_MAX, SEND_TIMEOUT, STOP_TIMEOUT};
+use crate::base::limits::{CHANNEL_QUEUE, SEND_TIMEOUT, STOP_TIMEOUT};
 use crate::machine::delivery::{ChannelKind, Delivery, Outcome};
 
 /// Threads that drive all sends; channels wait for others rather than compute.
@@ -115,7 +115,7 @@ impl<R: Fn(DeliveryId, u32, Outcome)> Worker<R> {
             let Some(delivery) = next else { return };
             let (id, number) = (delivery.id, delivery.attempt);
             let outcome = attempt(Arc::clone(&self.channel), delivery, SEND_TIMEOUT.to_std()).await;
-            (self.report)(id, number, bounded(outcome));
+            (self.report)(id, number, outcome.cut());
         }
     }
 }
@@ -149,19 +149,6 @@ fn failure(error: JoinError) -> String {
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("without a text");
     format!("panicked: {text}")
-}
-
-/// Cuts the error text to what the log keeps of it.
-fn bounded(mut outcome: Outcome) -> Outcome {
-    match &mut outcome {
-        Outcome::Sent { .. } => {}
-        Outcome::Deferred { error }
-        | Outcome::Rejected { error }
-        | Outcome::TemplateError { error } => {
-            error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
-        }
-    }
-    outcome
 }
 
 #[cfg(test)]

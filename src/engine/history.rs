@@ -154,8 +154,11 @@ impl Partition {
         Ok(letters.collect())
     }
 
-    /// The record at `lsn`, as far as the log on disk goes.
+    /// The record at `lsn`.
     pub fn record(&self, lsn: Lsn) -> store::Result<Option<Logged>> {
+        if let Some(recent) = self.recent(lsn) {
+            return Ok(Some(recent.clone()));
+        }
         let stored = record_at(&*self.log, &self.fold, lsn)?;
         stored
             .map(|it| Ok(Logged { lsn, time: it.time, record: recover::decode(&it)? }))

@@ -3,7 +3,10 @@
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
-use super::state::{State, timer_set};
+use super::{
+    history::Logged,
+    state::{State, timer_set},
+};
 use crate::{
     base::{DeliveryId, InstanceId, Limits, Lsn, PartitionId, Timestamp, limits::RECORD_BYTES_MAX},
     machine::{
@@ -55,6 +58,8 @@ pub struct Partition {
     open: Option<ChunkBuilder>,
     sealed: Vec<Sealed>,
     pub(super) requested: VecDeque<Requested>,
+    /// Records that are not known to be on disk yet.
+    recent: VecDeque<Logged>,
     pub(super) since_checkpoint: u64,
     /// Bytes of record bodies written since it was opened.
     pub(super) body_bytes: u64,
@@ -88,6 +93,7 @@ impl Partition {
             open: None,
             sealed: Vec::new(),
             requested: requested.into(),
+            recent: VecDeque::new(),
             since_checkpoint: 0,
             body_bytes: 0,
         }
@@ -122,6 +128,12 @@ impl Partition {
             self.note_request(lsn, record);
         }
         self.append(now, &records);
+        let logged = records.into_iter().zip(0_u64..);
+        self.recent.extend(logged.map(|(record, n)| Logged {
+            lsn: first.plus(n),
+            time: now,
+            record,
+        }));
         if matches!(answer, Answer::Published { .. }) {
             self.state.refresh_catalog(&*self.store)?;
         }
@@ -149,6 +161,17 @@ impl Partition {
         let keys = records.iter().zip(0_u64..).flat_map(|(it, n)| rows_of(first.plus(n), it));
         let keys = keys.collect();
         self.state.fetch(&*self.store, keys)
+    }
+
+    /// Forgets the records that are on disk.
+    pub(super) fn forget_recent(&mut self, durable: Lsn) {
+        while self.recent.pop_front_if(|it| it.lsn <= durable).is_some() {}
+    }
+
+    /// The record at `lsn`, if it may not be on disk yet.
+    pub(super) fn recent(&self, lsn: Lsn) -> Option<&Logged> {
+        let first = self.recent.front()?.lsn;
+        self.recent.get(usize::try_from(lsn.0.checked_sub(first.0)?).ok()?)
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "only requests are handed out")]

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     base::{
         DeliveryId, Lsn, Timestamp,
-        limits::{CHECKPOINT_SLICE_BYTES, ERROR_BYTES_MAX, SYNC_BYTES_MAX},
+        limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
     },
     machine::{
         delivery::{ChannelKind, Delivery, Outcome},
@@ -204,6 +204,7 @@ impl Runner {
         match committed {
             Committed::Durable(lsn) => {
                 self.durable = lsn;
+                self.partition.forget_recent(lsn);
                 while let Some((_, release)) = self.waiting.pop_front_if(|(at, _)| *at <= lsn) {
                     release();
                 }
@@ -273,7 +274,7 @@ impl Runner {
             delivery: report.id,
             place: flying.place,
             attempt: flying.attempt,
-            outcome: cut(report.outcome),
+            outcome: report.outcome.cut(),
         })
     }
 
@@ -313,15 +314,4 @@ fn failure(committed: Committed) -> Option<store::Error> {
         Committed::Failed(error) => Some(error),
         Committed::Durable(_) | Committed::Checkpointed => None,
     }
-}
-
-/// Bounds the error text that a record keeps.
-fn cut(mut outcome: Outcome) -> Outcome {
-    if let Outcome::Deferred { error }
-    | Outcome::Rejected { error }
-    | Outcome::TemplateError { error } = &mut outcome
-    {
-        error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
-    }
-    outcome
 }

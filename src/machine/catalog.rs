@@ -25,9 +25,9 @@ pub struct Published {
 /// Every definition that a decision may need.
 #[derive(Debug, Default, Clone)]
 pub struct Catalog {
-    segments: BTreeMap<SegmentId, Arc<Segment>>,
+    segments: BTreeMap<SegmentId, (ContentHash, Arc<Segment>)>,
     flows: BTreeMap<(u32, u32), Arc<Published>>,
-    campaigns: BTreeMap<u32, Arc<Campaign>>,
+    campaigns: BTreeMap<u32, (ContentHash, Arc<Campaign>)>,
     by_event: BTreeMap<String, Vec<Arc<Published>>>,
 }
 
@@ -52,11 +52,13 @@ impl Catalog {
         memory: &Memory,
         read: &mut ReadDocument<'_, E>,
     ) -> Result<(), Unreadable<E>> {
-        self.segments.clear();
         for (id, stored) in &memory.segments {
+            if self.segments.get(id).is_some_and(|(hash, _)| *hash == stored.document) {
+                continue;
+            }
             let json = read(stored.document, stored.parts)?;
             let segment = Segment::from_json(&json).map_err(Unreadable::Invalid)?;
-            self.segments.insert(id.clone(), Arc::new(segment));
+            self.segments.insert(id.clone(), (stored.document, Arc::new(segment)));
         }
         for (flow_index, state) in memory.flows.iter().enumerate() {
             for (version_index, stored) in state.versions.iter().enumerate() {
@@ -69,11 +71,14 @@ impl Catalog {
                 }
             }
         }
-        self.campaigns.clear();
         for (campaign_index, state) in memory.campaigns.iter().enumerate() {
+            let number = number(campaign_index);
+            if self.campaigns.get(&number).is_some_and(|(hash, _)| *hash == state.stored.document) {
+                continue;
+            }
             let json = read(state.stored.document, state.stored.parts)?;
             let campaign = Campaign::from_json(&json).map_err(Unreadable::Invalid)?;
-            self.campaigns.insert(number(campaign_index), Arc::new(campaign));
+            self.campaigns.insert(number, (state.stored.document, Arc::new(campaign)));
         }
         self.index_events();
         Ok(())
@@ -104,14 +109,19 @@ impl Catalog {
 
     /// A segment.
     pub fn segment(&self, id: &SegmentId) -> Option<&Arc<Segment>> {
-        self.segments.get(id)
+        self.segments.get(id).map(|(_, segment)| segment)
     }
 
     /// The campaign that an enrollment begun at `now` counts for: the one the event names, if it
     /// uses the flow; else of those that use it and whose dates hold `now` the one that started
     /// last, by id where several did.
     pub fn campaign(&self, flow: &FlowId, named: Option<&str>, now: Timestamp) -> Option<u32> {
-        let using = || self.campaigns.iter().filter(|(_, it)| it.flows.contains(flow));
+        let using = || {
+            self.campaigns
+                .iter()
+                .map(|(number, (_, it))| (number, it))
+                .filter(|(_, it)| it.flows.contains(flow))
+        };
         let by_name = named.and_then(|name| using().find(|(_, it)| it.id.as_str() == name));
         let by_date = || {
             let mut open: Vec<_> = using().filter(|(_, it)| it.holds(now)).collect();
@@ -124,7 +134,7 @@ impl Catalog {
     /// What new definitions may refer to.
     pub fn known(&self, memory: &Memory) -> Known {
         let mut known = Known::default();
-        for (id, segment) in &self.segments {
+        for (id, (_, segment)) in &self.segments {
             let linked = memory.flows.iter().find(|flow| &flow.segment == id);
             known.segments.insert(id.clone(), linked.map(|flow| flow.id.clone()));
             if let Membership::Rule(rule) = &segment.membership {

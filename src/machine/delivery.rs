@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{ContentHash, CustomerId, DeliveryId, InstanceId, Timestamp},
+    base::{ContentHash, CustomerId, DeliveryId, InstanceId, Timestamp, limits::ERROR_BYTES_MAX},
     model::{JsonText, Subscription},
 };
 
@@ -111,6 +111,12 @@ pub enum Outcome {
         /// What went wrong.
         error: String,
     },
+    /// Not now, and not because of the message: the channel itself does not work. The main job
+    /// stops, a running engine tries again.
+    Broken {
+        /// What went wrong.
+        error: String,
+    },
     /// Never: another attempt would end the same way.
     Rejected {
         /// What went wrong.
@@ -121,4 +127,21 @@ pub enum Outcome {
         /// What went wrong.
         error: String,
     },
+}
+
+impl Outcome {
+    /// The same with an error text as long as a record keeps it.
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        match &mut self {
+            Self::Sent { .. } => {}
+            Self::Deferred { error }
+            | Self::Broken { error }
+            | Self::Rejected { error }
+            | Self::TemplateError { error } => {
+                error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
+            }
+        }
+        self
+    }
 }

@@ -16,7 +16,7 @@ use crate::{
     base::{
         FlowId, Lsn, SegmentId,
         id::customer_hash,
-        limits::{SEGMENT_DEPTH_MAX, TRIGGER_BYTES_MAX},
+        limits::{ERROR_BYTES_MAX, SEGMENT_DEPTH_MAX, TRIGGER_BYTES_MAX, UNKNOWN_TEXTS_MAX},
     },
     model::{
         Activity, Condition, Customer, EntryRule, Event, Expression, Facts, JsonText, Membership,
@@ -36,60 +36,86 @@ pub(super) struct Happened<'a> {
     pub(super) overflowed: bool,
 }
 
+/// Why a flow that the event triggers enrols nobody, or cannot be decided yet.
+enum No {
+    Stop(Stop),
+    Refused(Refusal),
+    /// A condition has no answer, and why.
+    Unknown(Refusal, Unknown),
+}
+
+impl From<Stop> for No {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
 /// Enrols the customer in every flow that the event starts, flows by id.
 pub(super) fn match_flows<V: View>(
     draft: &mut Draft<'_, V>,
     happened: &Happened<'_>,
 ) -> Result<(), Stop> {
     let mut refused = Vec::new();
+    let mut unknown = BTreeMap::new();
     let view = draft.view;
     let memberships = RefCell::default();
     for published in view.catalog().triggered_by(&happened.event.name) {
-        match admit(draft, happened, published, &memberships)? {
-            Ok(key) => {
-                if let Err(reason) = enrol(draft, happened, published, key)? {
-                    refused.push((published.number, reason));
+        let number = published.number;
+        let entered = admit(draft, happened, published, &memberships)
+            .and_then(|key| enrol(draft, happened, published, key));
+        match entered {
+            Ok(()) => {}
+            Err(No::Stop(stop)) => return Err(stop),
+            Err(No::Refused(reason)) => refused.push((number, reason)),
+            Err(No::Unknown(reason, Unknown(mut why))) => {
+                refused.push((number, reason));
+                if unknown.len() < UNKNOWN_TEXTS_MAX {
+                    why.truncate(why.floor_char_boundary(ERROR_BYTES_MAX));
+                    unknown.insert(number, why);
                 }
             }
-            Err(reason) => refused.push((published.number, reason)),
         }
     }
     if !refused.is_empty() {
         let event = draft.back(happened.lsn);
-        draft.push(EntriesRefused { event, refused });
+        draft.push(EntriesRefused { event, refused, unknown });
     }
     Ok(())
 }
 
-/// The entry key with which the customer may enter, or why not.
+/// The entry key with which the customer may enter.
 fn admit<V: View>(
     draft: &Draft<'_, V>,
     happened: &Happened<'_>,
     published: &Published,
     memberships: &RefCell<Memberships>,
-) -> Result<Result<Option<String>, Refusal>, Stop> {
+) -> Result<Option<String>, No> {
     let flow = &published.flow;
     let judge = Judge { draft, happened, flow: Some(&flow.id), known: memberships };
     if let Some(filter) = &flow.trigger.filter {
         match judge.holds(filter, 0)? {
             Ok(true) => {}
-            Ok(false) => return Ok(Err(Refusal::Filter)),
-            Err(_) => return Ok(Err(Refusal::FilterUnknown)),
+            Ok(false) => return Err(No::Refused(Refusal::Filter)),
+            Err(unknown) => return Err(No::Unknown(Refusal::FilterUnknown, unknown)),
         }
     }
     match judge.in_segment(&flow.segment, 0)? {
         Ok(true) => {}
-        Ok(false) => return Ok(Err(Refusal::NotInSegment)),
-        Err(_) => return Ok(Err(Refusal::SegmentUnknown)),
+        Ok(false) => return Err(No::Refused(Refusal::NotInSegment)),
+        Err(unknown) => return Err(No::Unknown(Refusal::SegmentUnknown, unknown)),
     }
     let key = match &flow.entry_key {
         None => None,
         Some(expression) => match judge.key(expression)? {
-            Some(key) => Some(key),
-            None => return Ok(Err(Refusal::NoEntryKey)),
+            Ok(Some(key)) => Some(key),
+            Ok(None) => return Err(No::Refused(Refusal::NoEntryKey)),
+            Err(unknown) => return Err(No::Unknown(Refusal::NoEntryKey, unknown)),
         },
     };
-    Ok(may_enter(draft, happened, published, key.as_deref())?.map_or(Ok(key), Err))
+    match may_enter(draft, happened, published, key.as_deref())? {
+        None => Ok(key),
+        Some(refusal) => Err(No::Refused(refusal)),
+    }
 }
 
 /// What the memory of entries says against entering with this key.
@@ -118,12 +144,12 @@ fn enrol<V: View>(
     happened: &Happened<'_>,
     published: &Published,
     key: Option<String>,
-) -> Result<Result<(), Refusal>, Stop> {
+) -> Result<(), No> {
     let event = happened.event;
     let trigger = trigger_data(event, published);
     let bytes: usize = trigger.values.iter().map(|(k, v)| k.len() + v.as_str().len()).sum();
     if bytes > TRIGGER_BYTES_MAX {
-        return Ok(Err(Refusal::TooLarge));
+        return Err(No::Refused(Refusal::TooLarge));
     }
     let named = campaign_named(event);
     let catalog = draft.view.catalog();
@@ -155,7 +181,7 @@ fn enrol<V: View>(
         round: 0,
     };
     walk::enter(draft, &mut walker, Some(0));
-    Ok(Ok(()))
+    Ok(())
 }
 
 /// What the version's steps use of the event.
@@ -207,13 +233,10 @@ impl<V: View> Judge<'_, '_, V> {
         })
     }
 
-    /// The entry key; an expression without an answer gives none.
-    fn key(&self, expression: &Expression) -> Result<Option<String>, Stop> {
+    fn key(&self, expression: &Expression) -> Verdict<Option<String>> {
         Ok(match self.memberships(expression.needs(), 0)? {
-            Ok(memberships) => {
-                self.with_facts(&memberships, |facts| expression.key(facts)).unwrap_or_default()
-            }
-            Err(_) => None,
+            Ok(memberships) => self.with_facts(&memberships, |facts| expression.key(facts)),
+            Err(unknown) => Err(unknown),
         })
     }
 

@@ -320,6 +320,8 @@ records! {
         event: Back,
         /// Each flow's number with the reason.
         refused: Vec<(u32, Refusal)>,
+        /// Of the conditions that had no answer, why; by flow number, the first few.
+        unknown: BTreeMap<u32, String>,
     }
 
     /// A customer entered a flow. This record's LSN is the enrollment's id.
@@ -460,6 +462,8 @@ records! {
         round: u32,
         /// Why.
         reason: Skip,
+        /// What exactly, where a template failed.
+        error: Option<String>,
     }
 }
 

@@ -71,23 +71,25 @@ fn record<V: View>(
             let sent = DeliverySent { at, subscription, attempt, round, first, hash };
             (draft.push(sent), Stage::Sent)
         }
-        Outcome::Deferred { error } if attempt < ATTEMPTS_MAX => {
+        Outcome::Deferred { error } | Outcome::Broken { error } if attempt < ATTEMPTS_MAX => {
             let until = draft.now.plus(backoff(delivery, attempt));
             let error = error.clone();
             let set = draft.next_lsn();
             let deferred = DeliveryDeferred { at, subscription, attempt, round, until, error };
             (draft.push(deferred), Stage::Deferred { until, set })
         }
-        Outcome::Deferred { error } | Outcome::Rejected { error } => {
-            let exhausted = matches!(outcome, Outcome::Deferred { .. });
-            let reason = if exhausted { Failure::Exhausted } else { Failure::Rejected };
+        Outcome::Deferred { error } | Outcome::Broken { error } | Outcome::Rejected { error } => {
+            let rejected = matches!(outcome, Outcome::Rejected { .. });
+            let reason = if rejected { Failure::Rejected } else { Failure::Exhausted };
             let error = error.clone();
             let failed = DeliveryFailed { at, subscription, attempt, round, reason, error };
             (draft.push(failed), Stage::Failed)
         }
-        Outcome::TemplateError { .. } => {
+        Outcome::TemplateError { error } => {
             let (requested, reason) = (Some(subscription), Skip::TemplateError);
-            (draft.push(DeliverySkipped { at, requested, round, reason }), Stage::Skipped)
+            let error = Some(error.clone());
+            let skipped = DeliverySkipped { at, requested, round, reason, error };
+            (draft.push(skipped), Stage::Skipped)
         }
     };
     walker.latest = lsn;

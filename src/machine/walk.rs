@@ -149,6 +149,8 @@ pub(super) fn enter<V: View>(
     exit(draft, walker, "completed");
 }
 
+const TOO_LARGE: &str = "the values that the templates use exceed 32 KiB";
+
 /// What comes after entering a step.
 enum Then {
     /// The step at this position, at once; none: the end of the flow.
@@ -174,15 +176,20 @@ fn enter_one<V: View>(draft: &mut Draft<'_, V>, walker: &mut Walker<'_>) -> Then
                 request(draft, walker, recipients, &values);
                 Then::Stay
             }
-            None => skip(draft, walker, Skip::TemplateError),
+            None => skip(draft, walker, Skip::TemplateError, Some(TOO_LARGE.to_owned())),
         },
-        Entered::Skip(reason) => skip(draft, walker, reason),
+        Entered::Skip(reason) => skip(draft, walker, reason, None),
     }
 }
 
-fn skip<V: View>(draft: &mut Draft<'_, V>, walker: &mut Walker<'_>, reason: Skip) -> Then {
+fn skip<V: View>(
+    draft: &mut Draft<'_, V>,
+    walker: &mut Walker<'_>,
+    reason: Skip,
+    error: Option<String>,
+) -> Then {
     let at = walker.at(draft);
-    walker.latest = draft.push(DeliverySkipped { at, requested: None, round: 0, reason });
+    walker.latest = draft.push(DeliverySkipped { at, requested: None, round: 0, reason, error });
     match step::on_skip(walker.action()) {
         After::Continue => Then::Next(walker.next()),
         After::Exit => {

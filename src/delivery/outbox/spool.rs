@@ -105,5 +105,5 @@ fn sync(path: &Path) -> io::Result<()> {
 }
 
 fn deferred(path: &Path, error: &io::Error) -> Outcome {
-    Outcome::Deferred { error: format!("{}: {error}", path.display()) }
+    Outcome::Broken { error: format!("{}: {error}", path.display()) }
 }

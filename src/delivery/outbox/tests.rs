@@ -263,7 +263,7 @@ async fn without_its_directory_it_defers_and_with_it_goes_on() {
     let trial = Trial::new();
     fs::remove_dir(trial.path("")).unwrap();
     let outcome = trial.send("e0-1.1", mailbox(), email()).await;
-    let Outcome::Deferred { error } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Broken { error } = outcome else { panic!("{outcome:?}") };
     assert!(error.contains("e0-1.1.eml: "), "{error}");
     fs::create_dir(trial.path("")).unwrap();
     let outcome = trial.send("e0-1.1", mailbox(), email()).await;
@@ -281,7 +281,7 @@ fn a_batch_answers_each_file_by_itself() {
     let [first, second, repeated, other, nowhere] = outcomes.as_slice() else { panic!() };
     assert_eq!([first, second, repeated], [&sent("1"), &sent("2"), &sent("1")]);
     assert!(matches!(other, Outcome::Rejected { .. }), "{other:?}");
-    assert!(matches!(nowhere, Outcome::Deferred { .. }), "{nowhere:?}");
+    assert!(matches!(nowhere, Outcome::Broken { .. }), "{nowhere:?}");
     assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"1");
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::super::tests::{delivery, email, mailbox, push, subscription};
 use super::super::{Log, Sending};
 use super::*;
+use crate::base::limits::ERROR_BYTES_MAX;
 use tokio::sync::Semaphore;
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -21,6 +21,7 @@ use crate::{
     },
     machine::{
         apply::TimerSet,
+        delivery::Outcome,
         input::Input,
         memory::{LastInput, Memory},
     },
@@ -271,8 +272,12 @@ impl Drive {
         self.runner.submit();
         self.runner.dispatch()?;
         loop {
-            if let Some(report) = self.outcomes.remove(&id) {
-                return Ok(report);
+            match self.outcomes.remove(&id) {
+                Some(Report { outcome: Outcome::Broken { error }, .. }) => {
+                    return Err(Error::Channel { error });
+                }
+                Some(report) => return Ok(report),
+                None => {}
             }
             crossbeam_channel::select! {
                 recv(self.reports) -> report => {

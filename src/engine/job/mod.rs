@@ -28,6 +28,12 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A channel does not work; nothing of it is recorded.
+    #[error("cannot send: {error}; mend that and start again: the run goes on where it stopped")]
+    Channel {
+        /// What is wrong with it.
+        error: String,
+    },
     /// The definitions are not valid.
     #[error("the definitions are not valid")]
     Findings(Findings),
