@@ -139,6 +139,9 @@ fn report(finished: Finished, seconds: f64, json: bool) -> Result<ExitCode, Fail
         );
     }
     let summary = finished.summary.timed(seconds);
+    if summary.records_added == 0 {
+        say("nothing new: every input was read before and no timer was due; nothing was done")?;
+    }
     if json {
         say(serde_json::to_string(&summary).map_err(Failure::refused)?)?;
     } else {
@@ -149,9 +152,6 @@ fn report(finished: Finished, seconds: f64, json: bool) -> Result<ExitCode, Fail
 }
 
 fn print(summary: &Summary) -> Result<(), Failure> {
-    if summary.records_added == 0 {
-        say("nothing new: every input was read before and no timer was due; nothing was done")?;
-    }
     let counts = [
         ("events", summary.events_read),
         ("duplicates", summary.duplicates),

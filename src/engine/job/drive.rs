@@ -70,7 +70,7 @@ pub struct Drive {
     feed: Feed,
     reports: Receiver<Report>,
     /// Outcomes that have come in and are not settled yet.
-    outcomes: BTreeMap<DeliveryId, Report>,
+    outcomes: BTreeMap<DeliveryId, Input>,
     now: Timestamp,
     until: Option<Timestamp>,
     pace: Pace,
@@ -152,10 +152,8 @@ impl Drive {
                     self.decide(&input)?;
                 }
                 Action::Settle(id) => {
-                    let report = self.outcome(id)?;
-                    if let Some(input) = self.runner.reported(report) {
-                        self.decide(&input)?;
-                    }
+                    let input = self.outcome(id)?;
+                    self.decide(&input)?;
                 }
                 Action::Timer(timer) => self.decide(&Input::TimerDue(timer))?,
                 Action::Advance(to) => self.advance(to)?,
@@ -268,21 +266,16 @@ impl Drive {
     }
 
     /// Waits until the outcome of this delivery is in.
-    fn outcome(&mut self, id: DeliveryId) -> Result<Report, Error> {
+    fn outcome(&mut self, id: DeliveryId) -> Result<Input, Error> {
         self.runner.submit();
         self.runner.dispatch()?;
         loop {
-            match self.outcomes.remove(&id) {
-                Some(Report { outcome: Outcome::Broken { error }, .. }) => {
-                    return Err(Error::Channel { error });
-                }
-                Some(report) => return Ok(report),
-                None => {}
+            if let Some(input) = self.outcomes.remove(&id) {
+                return Ok(input);
             }
             crossbeam_channel::select! {
                 recv(self.reports) -> report => {
-                    let report = report.expect("the workers outlive the job");
-                    self.outcomes.insert(report.id, report);
+                    self.take(report.expect("the workers outlive the job"))?;
                 }
                 recv(self.runner.commits()) -> committed => {
                     self.runner.absorb(committed.expect(COMMIT_ENDS))?;
@@ -290,6 +283,16 @@ impl Drive {
             }
             self.runner.dispatch()?;
         }
+    }
+
+    /// Keeps an outcome until it is its turn.
+    fn take(&mut self, report: Report) -> Result<(), Error> {
+        if let Outcome::Broken { error } = report.outcome {
+            return Err(Error::Channel { error });
+        }
+        let id = report.id;
+        self.outcomes.extend(self.runner.reported(report).map(|input| (id, input)));
+        Ok(())
     }
 
     /// Moves the clock; nothing is in flight.
