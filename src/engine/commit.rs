@@ -135,6 +135,7 @@ impl Worker {
                     self.running = Some(checkpoint);
                 }
                 Next::Job(Job::Remove(keys)) => {
+                    let _span = trace_span!("retire").entered();
                     keys.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))?;
                 }
                 Next::Nothing => {}

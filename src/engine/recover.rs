@@ -86,17 +86,21 @@ pub(super) fn replay(
     limits: &Limits,
 ) -> store::Result<Partition> {
     let log: Arc<dyn Log> = Arc::new(LocalLog::new(Arc::clone(store), PARTITION));
-    let (memory, fold) = match checkpoint::load(&**store)? {
+    let (at, memory, fold) = match checkpoint::load(&**store)? {
         Some((state, image)) => {
             let damaged = |why| damaged("the checkpoint's memory image", why);
-            (Memory::decode(&image).map_err(damaged)?, state.fold)
+            (state.at, Memory::decode(&image).map_err(damaged)?, state.fold)
         }
-        None => (Memory::default(), Fold::new(instance, PARTITION)),
+        None => (Lsn::ZERO, Memory::default(), Fold::new(instance, PARTITION)),
     };
     let mut state = State::new(memory, limits.timer_span);
     let fold = replay_log(&mut state, &**store, &*log, fold, limits)?;
     state.refresh_catalog(&**store)?;
-    Ok(Partition::new(instance, state, Arc::clone(store), log, limits.clone(), fold))
+    let store = Arc::clone(store);
+    let mut partition = Partition::new(instance, state, store, log, limits.clone(), fold);
+    // What was replayed counts, or processes that are killed early would never checkpoint.
+    partition.since_checkpoint = partition.latest().0.saturating_sub(at.0);
+    Ok(partition)
 }
 
 /// Applies every record after `fold` to `state`.

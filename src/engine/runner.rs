@@ -78,6 +78,7 @@ impl Runner {
         let Owned { partition, head, loss } = recover::own(dir, opening)?;
         let (store, log) = (Arc::clone(&partition.store), Arc::clone(&partition.log));
         let latest = partition.latest();
+        let dirty = partition.since_checkpoint > 0;
         let mut runner = Self {
             partition,
             committer: Committer::start(store, log, Some(head)),
@@ -89,7 +90,7 @@ impl Runner {
             out: BTreeMap::new(),
             taken: BTreeMap::new(),
             checkpointing: false,
-            dirty: false,
+            dirty,
         };
         if let Some((ends, acknowledged)) = loss {
             let now = runner.partition.recorded_time();
@@ -315,3 +316,6 @@ fn failure(committed: Committed) -> Option<store::Error> {
         Committed::Durable(_) | Committed::Checkpointed => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use tokio::sync::{mpsc, oneshot};
+use tracing::trace_span;
 
 use crate::base::{ContentHash, limits::OUTBOX_BATCH};
 use crate::machine::delivery::Outcome;
@@ -68,7 +69,8 @@ pub(super) fn run(dir: &Path, mut requests: mpsc::Receiver<Request>) {
 /// Puts each file in place, then syncs the directory once for all of them.
 pub(super) fn write(dir: &Path, files: &[File]) -> Vec<Outcome> {
     let placed: Vec<_> = files.iter().map(|file| place(dir, file)).collect();
-    let synced = sync(dir).map_err(|error| deferred(dir, &error));
+    let synced = trace_span!("outbox_dir_sync").in_scope(|| sync(dir));
+    let synced = synced.map_err(|error| deferred(dir, &error));
     let outcome = |(file, placed): (&File, Result<(), Outcome>)| {
         placed.and_then(|()| synced.clone()).map_or_else(
             |failure| failure,
@@ -81,7 +83,9 @@ pub(super) fn write(dir: &Path, files: &[File]) -> Vec<Outcome> {
 fn place(dir: &Path, file: &File) -> Result<(), Outcome> {
     let path = dir.join(&file.name);
     let done = match fs::read(&path) {
-        Ok(present) if present == file.bytes => sync(&path),
+        Ok(present) if present == file.bytes => {
+            trace_span!("outbox_again").in_scope(|| sync(&path))
+        }
         Ok(_) => {
             let error = format!("{} exists with another content and is kept", path.display());
             return Err(Outcome::Rejected { error });
@@ -94,10 +98,12 @@ fn place(dir: &Path, file: &File) -> Result<(), Outcome> {
 
 fn create(dir: &Path, file: &File, path: &Path) -> io::Result<()> {
     let temporary: PathBuf = dir.join(format!("{TEMPORARY}{}", file.name));
-    let mut handle = Handle::create(&temporary)?;
-    handle.write_all(&file.bytes)?;
-    handle.sync_all()?;
-    fs::rename(&temporary, path)
+    let handle = trace_span!("outbox_write").in_scope(|| {
+        let mut handle = Handle::create(&temporary)?;
+        handle.write_all(&file.bytes).map(|()| handle)
+    })?;
+    trace_span!("outbox_sync").in_scope(|| handle.sync_all())?;
+    trace_span!("outbox_rename").in_scope(|| fs::rename(&temporary, path))
 }
 
 fn sync(path: &Path) -> io::Result<()> {
