@@ -26,6 +26,8 @@ pub mod machine;
 pub mod model;
 pub mod store;
 
+#[cfg(any(test, fuzzing))]
+pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;
 

@@ -264,7 +264,7 @@ fn read_piece(key: &[u8], value: &[u8]) -> Result<Vec<Timer>, Error> {
 }
 
 /// `timers` are sorted and not empty.
-fn encode_piece(timers: &[Timer]) -> Vec<u8> {
+pub(crate) fn encode_piece(timers: &[Timer]) -> Vec<u8> {
     let due = |timer: Option<&Timer>| timer.expect("a piece is not empty").due;
     let (first, last) = (due(timers.first()), due(timers.last()));
     frame::seal(MAGIC, VERSION, |out| {
@@ -282,7 +282,7 @@ fn encode_piece(timers: &[Timer]) -> Vec<u8> {
     })
 }
 
-fn decode_piece(bytes: &[u8]) -> Result<Vec<Timer>, Malformed> {
+pub(crate) fn decode_piece(bytes: &[u8]) -> Result<Vec<Timer>, Malformed> {
     let mut reader = frame::open(MAGIC, VERSION, bytes)?;
     let count = reader.length()?;
     if count > reader.remaining() / TIMER_BYTES_MIN {
