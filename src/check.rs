@@ -32,7 +32,6 @@ const CRC_BYTES: usize = 4;
 
 /// A chunk decodes or not; what decodes is written back byte for byte, and a fold takes any chunk.
 pub fn chunk(data: &[u8]) {
-    assert_eq!(chunk::decode(data).map(|it| it.header), chunk::peek(data), "one reading");
     let bytes = with_chunk_crc(data);
     let Ok(read) = chunk::decode(&bytes) else { return };
     assert_eq!(Ok(&read.header), chunk::peek(&bytes).as_ref(), "one reading of a header");
