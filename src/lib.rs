@@ -15,6 +15,8 @@
 //! | 3 | [`delivery`] | channels and the workers that drive them |
 //! | 4 | [`engine`] | the single writer: threads, recovery, queries, the main job |
 //! | 6 | [`app`] | the wiring: [`Onward`] for programs that embed it |
+//! | 7 | `bench` | measuring it |
+//! | 8 | `cli` | the program |
 //!
 //! Start with [`Onward`]; its module has a complete example.
 
@@ -26,6 +28,10 @@ pub mod machine;
 pub mod model;
 pub mod store;
 
+#[cfg(feature = "cli")]
+pub mod bench;
+#[cfg(any(test, fuzzing))]
+pub mod check;
 #[cfg(feature = "cli")]
 pub mod cli;
 

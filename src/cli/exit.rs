@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, io::Write, process::ExitCode};
 
-use crate::{engine::job, model::Findings, store};
+use crate::{bench, engine::job, model::Findings, store};
 
 pub(super) const HELP: &str = "\
 Exit codes:
@@ -75,6 +75,18 @@ impl From<store::Error> for Failure {
             | store::Error::Poisoned { .. } => FAULT,
         };
         Self { code, message: error.to_string() }
+    }
+}
+
+impl From<bench::Error> for Failure {
+    fn from(error: bench::Error) -> Self {
+        match error {
+            bench::Error::Store(error) => error.into(),
+            bench::Error::Directory { .. } => Self::refused(error),
+            bench::Error::Engine(_) | bench::Error::Incomplete { .. } => {
+                Self { code: FAULT, message: error.to_string() }
+            }
+        }
     }
 }
 

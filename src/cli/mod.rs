@@ -1,5 +1,6 @@
-//! Layer 7, the commands: what was typed, and nothing about how it is done.
+//! Layer 8, the commands: what was typed, and nothing about how it is done.
 
+mod bench;
 mod exit;
 mod log;
 mod run;
@@ -38,6 +39,8 @@ enum Command {
     Log(log::Args),
     /// Replays the log and compares it with everything the directory holds.
     Verify(verify::Args),
+    /// Measures how fast it is here.
+    Bench(bench::Args),
 }
 
 /// Which directory.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     result.unwrap_or_else(Failure::report)
 }

@@ -129,7 +129,7 @@ impl Head {
     }
 }
 
-fn encode(sequence: u64, state: &HeadState) -> Vec<u8> {
+pub(crate) fn encode(sequence: u64, state: &HeadState) -> Vec<u8> {
     frame::seal(MAGIC, VERSION, |out| {
         out.extend_from_slice(&sequence.to_be_bytes());
         out.extend_from_slice(&state.instance.0);
@@ -142,7 +142,7 @@ fn encode(sequence: u64, state: &HeadState) -> Vec<u8> {
     })
 }
 
-fn decode(slot: &[u8]) -> Result<(u64, HeadState), Malformed> {
+pub(crate) fn decode(slot: &[u8]) -> Result<(u64, HeadState), Malformed> {
     let mut reader = frame::open(MAGIC, VERSION, slot)?;
     let sequence = reader.u64()?;
     let state = HeadState {

@@ -169,7 +169,7 @@ pub(super) fn page_key(lower: &[u8]) -> Vec<u8> {
 }
 
 /// The lower bound in the key of a stored page.
-pub(super) fn page_lower(key: &[u8]) -> Option<&[u8]> {
+pub(crate) fn page_lower(key: &[u8]) -> Option<&[u8]> {
     key.split_first().and_then(|(prefix, lower)| (*prefix == PREFIX).then_some(lower))
 }
 

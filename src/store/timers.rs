@@ -264,7 +264,7 @@ fn read_piece(key: &[u8], value: &[u8]) -> Result<Vec<Timer>, Error> {
 }
 
 /// `timers` are sorted and not empty.
-fn encode_piece(timers: &[Timer]) -> Vec<u8> {
+pub(crate) fn encode_piece(timers: &[Timer]) -> Vec<u8> {
     let due = |timer: Option<&Timer>| timer.expect("a piece is not empty").due;
     let (first, last) = (due(timers.first()), due(timers.last()));
     frame::seal(MAGIC, VERSION, |out| {
@@ -282,15 +282,15 @@ fn encode_piece(timers: &[Timer]) -> Vec<u8> {
     })
 }
 
-fn decode_piece(bytes: &[u8]) -> Result<Vec<Timer>, Malformed> {
+pub(crate) fn decode_piece(bytes: &[u8]) -> Result<Vec<Timer>, Malformed> {
     let mut reader = frame::open(MAGIC, VERSION, bytes)?;
     let count = reader.length()?;
     if count > reader.remaining() / TIMER_BYTES_MIN {
         return Err(Malformed("more timers than the bytes can hold"));
     }
     let mut timers = Vec::with_capacity(count);
-    let mut micros = reader.i64()?;
-    let last = reader.i64()?;
+    let (first, last) = (reader.i64()?, reader.i64()?);
+    let mut micros = first;
     for _ in 0..count {
         let timer = read_timer(&mut reader, &mut micros)?;
         if timers.last().is_some_and(|before| timer <= *before) {
@@ -299,8 +299,8 @@ fn decode_piece(bytes: &[u8]) -> Result<Vec<Timer>, Malformed> {
         timers.push(timer);
     }
     reader.end()?;
-    if timers.is_empty() || micros != last {
-        return Err(Malformed("another last due time than its timers have"));
+    if timers.first().map(|timer| timer.due.micros()) != Some(first) || micros != last {
+        return Err(Malformed("another first or last due time than its timers have"));
     }
     Ok(timers)
 }

@@ -243,6 +243,25 @@ proptest! {
 }
 
 /// Saves `timers` five pieces at a time, in reverse, so that no piece holds what comes first.
+#[test]
+fn a_piece_begins_when_it_says() {
+    let timers = [timer(2_000, 7, 9), timer(2_000, 8, 9)];
+    assert_eq!(decode_piece(&encode_piece(&timers)), Ok(timers.to_vec()));
+    // The same two timers, counted from a millisecond earlier.
+    let earlier = frame::seal(MAGIC, VERSION, |out| {
+        put_varint(out, 2);
+        [1_000_i64, 2_000].iter().for_each(|it| out.extend_from_slice(&it.to_be_bytes()));
+        for (delta, it) in [1_000, 0].into_iter().zip(timers) {
+            put_varint(out, delta);
+            put_varint(out, it.enrollment.0);
+            put_varint(out, it.set.0 - it.enrollment.0);
+            out.extend_from_slice(&it.place.to_be_bytes());
+        }
+    });
+    let error = decode_piece(&earlier).unwrap_err().to_string();
+    assert!(error.contains("another first or last due time"), "{error}");
+}
+
 fn saved_in_reverse(store: &MemoryStore, timers: &[Timer]) -> Timers {
     let mut index = Timers::new(Span::hours(1));
     for (part, at) in timers.rchunks(RUN_TIMERS_MAX).zip(1_u64..) {

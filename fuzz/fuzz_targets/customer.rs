@@ -1,0 +1,4 @@
+//! Lines of customers.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| onward::check::customer(data));

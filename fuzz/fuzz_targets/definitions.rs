@@ -1,0 +1,4 @@
+//! Definitions documents.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| onward::check::definitions(data));

@@ -1,0 +1,4 @@
+//! Pages of rows.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| onward::check::page(data));

@@ -1,0 +1,61 @@
+//! What a figure was measured on and what the process used, as Linux tells it.
+
+use std::{fs, path::Path, thread};
+
+use serde::Serialize;
+
+/// What a figure was measured on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    /// The processor's name.
+    pub cpu: String,
+    /// How many threads run at once.
+    pub cores: usize,
+    /// The file system of the data directory; on one in memory a sync costs nothing.
+    pub filesystem: String,
+}
+
+impl Machine {
+    /// This machine, as seen from the directory.
+    pub fn of(dir: &Path) -> Self {
+        Self {
+            cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            filesystem: filesystem(dir).unwrap_or_else(|| "unknown".to_owned()),
+        }
+    }
+}
+
+/// The processor time of the calling thread, in seconds; none where the system does not say.
+pub(super) fn thread_cpu_seconds() -> Option<f64> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanos: u64 = text.split_whitespace().next()?.parse().ok()?;
+    Some(super::float(nanos) / 1e9)
+}
+
+/// The most memory that the process ever had, in MiB; none where the system does not say.
+pub(super) fn peak_rss_mib() -> Option<f64> {
+    let kib: u64 = field("/proc/self/status", "VmHWM")?.split_whitespace().next()?.parse().ok()?;
+    Some(super::float(kib) / 1024.0)
+}
+
+/// The text after the colon of the first line that begins with `name`.
+fn field(path: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_once(':').map(|(_, value)| value.trim().to_owned())
+}
+
+/// The type of the file system that is mounted deepest above `dir`.
+fn filesystem(dir: &Path) -> Option<String> {
+    let dir = dir.canonicalize().ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mounts = mounts.lines().filter_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let point = Path::new(before.split(' ').nth(4)?);
+        let depth = dir.starts_with(point).then(|| point.components().count())?;
+        Some((depth, after.split(' ').next()?.to_owned()))
+    });
+    // Of two at one point the later one covers the other.
+    mounts.max_by_key(|(depth, _)| *depth).map(|(_, kind)| kind)
+}

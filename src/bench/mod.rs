@@ -1,0 +1,83 @@
+//! Layer 7, measuring: scenarios that drive the engine as a program that embeds it does.
+//!
+//! | File | What |
+//! |---|---|
+//! | `throughput` | enrollments through a welcome series, as fast as they go |
+//! | `floor` | the same records without an engine: what the store and the disk allow |
+//! | `machine` | what it ran on, and what it used |
+
+mod floor;
+mod machine;
+mod throughput;
+
+use std::{io, path::PathBuf};
+
+pub use machine::Machine;
+pub use throughput::{Throughput, throughput};
+
+use crate::store;
+
+/// Why there is no figure.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The directory to measure in.
+    #[error("cannot use {}: {source}; name another with --dir", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The engine refused or stopped.
+    #[error(transparent)]
+    Engine(#[from] crate::engine::Error),
+    /// The disk, or what it holds.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The work did not come out as it must, so its time says nothing.
+    #[error("{done} of {expected} enrollments ended as they must; this is a fault of the engine")]
+    Incomplete {
+        /// How many did.
+        done: u64,
+        /// How many there were.
+        expected: u64,
+    },
+}
+
+/// A directory of our own, removed when dropped.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(parent: &std::path::Path) -> Result<Self, Error> {
+        let path = parent.join(format!("onward-bench-{}", std::process::id()));
+        // Fails where it exists: nothing that is not ours is ever removed.
+        std::fs::create_dir(&path)
+            .map_err(|source| Error::Directory { path: path.clone(), source })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove what was measured in");
+        }
+    }
+}
+
+/// A whole number as a float, for rates; exact below 2^53.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "the standard library has no other conversion, and rates are rounded anyway"
+)]
+const fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// How many a second.
+fn rate(count: u64, seconds: f64) -> f64 {
+    float(count) / seconds.max(1e-6)
+}
