@@ -73,7 +73,7 @@ fn length(bytes: u32) -> usize {
 }
 
 fn filler(bytes: usize) -> &'static [u8] {
-    const FILLER: [u8; crate::base::limits::RECORD_BYTES_MAX] =
+    static FILLER: [u8; crate::base::limits::RECORD_BYTES_MAX] =
         [0x5a; crate::base::limits::RECORD_BYTES_MAX];
     FILLER.get(..bytes).expect("a record stays within its limit")
 }

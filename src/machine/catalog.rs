@@ -112,17 +112,13 @@ impl Catalog {
         self.segments.get(id).map(|(_, segment)| segment)
     }
 
-    /// The campaign that an enrollment begun at `now` counts for: the one the event names, if it
-    /// uses the flow; else of those that use it and whose dates hold `now` the one that started
-    /// last, by id where several did.
-    pub fn campaign(&self, flow: &FlowId, named: Option<&str>, now: Timestamp) -> Option<u32> {
-        let using = || {
-            self.campaigns
-                .iter()
-                .map(|(number, (_, it))| (number, it))
-                .filter(|(_, it)| it.flows.contains(flow))
-        };
-        let by_name = named.and_then(|name| using().find(|(_, it)| it.id.as_str() == name));
+    /// The campaign that an enrollment begun at `now` counts for: the first of `named` that uses
+    /// the flow; else of those that use it and whose dates hold `now` the one that started last, by
+    /// id where several did.
+    pub fn campaign(&self, flow: &FlowId, named: &[String], now: Timestamp) -> Option<u32> {
+        let all = || self.campaigns.iter().map(|(number, (_, it))| (number, it));
+        let using = || all().filter(|(_, it)| it.flows.contains(flow));
+        let by_name = named.iter().find_map(|name| using().find(|(_, it)| it.id.as_str() == name));
         let by_date = || {
             let mut open: Vec<_> = using().filter(|(_, it)| it.holds(now)).collect();
             open.sort_by(|(_, a), (_, b)| b.starts.cmp(&a.starts).then_with(|| a.id.cmp(&b.id)));

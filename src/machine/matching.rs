@@ -151,9 +151,9 @@ fn enrol<V: View>(
     if bytes > TRIGGER_BYTES_MAX {
         return Err(No::Refused(Refusal::TooLarge));
     }
-    let named = campaign_named(event);
+    let named = campaigns_named(event);
     let catalog = draft.view.catalog();
-    let campaign = catalog.campaign(&published.flow.id, named.as_deref(), draft.now);
+    let campaign = catalog.campaign(&published.flow.id, &named, draft.now);
     let place = customer_hash(&event.customer);
     let enrolled = Enrolled {
         event: draft.back(happened.lsn),
@@ -203,14 +203,14 @@ fn trigger_data(event: &Event, published: &Published) -> TriggerData {
     }
 }
 
-/// The campaign that the event names.
-fn campaign_named(event: &Event) -> Option<String> {
+/// The campaigns that the event names, the one that counts more first.
+fn campaigns_named(event: &Event) -> Vec<String> {
     if !event.properties.as_str().contains("campaign") {
-        return None;
+        return Vec::new();
     }
     let properties = event.properties.value();
-    let named = ["campaign", "utm_campaign"].iter().find_map(|name| properties.get(name)?.as_str());
-    named.map(str::to_owned)
+    let named = ["campaign", "utm_campaign"].into_iter();
+    named.filter_map(|name| Some(properties.get(name)?.as_str()?.to_owned())).collect()
 }
 
 /// Evaluates conditions for an event's customer.

@@ -275,7 +275,8 @@ impl<'a> Walker<'a> {
             ("customer", _) => return customer_value(self.customer, field),
             ("trigger", "id") => self.trigger.id.as_ref()?.as_str().into(),
             ("trigger", "name") => self.trigger.name.as_str().into(),
-            ("trigger", "time") => self.trigger.time?.to_string().into(),
+            // An event that does not say when happened when it arrived.
+            ("trigger", "time") => self.trigger.time.unwrap_or(self.started_at).to_string().into(),
             ("trigger", _) => return self.trigger.values.get(path).cloned(),
             ("enrollment", "id") => {
                 EnrollmentId { partition: draft.partition, lsn: self.id }.to_string().into()

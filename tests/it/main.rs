@@ -1,0 +1,3 @@
+//! The tests that see Onward from outside.
+
+mod scenarios;
