@@ -51,11 +51,16 @@ impl Failure {
     /// Tells it on standard error.
     pub(super) fn report(self) -> ExitCode {
         if !self.message.is_empty() {
-            // Nobody is left to tell where this fails.
-            let _ = writeln!(std::io::stderr().lock(), "onward: {}", self.message).is_ok();
+            tell(&self.message);
         }
         ExitCode::from(self.code)
     }
+}
+
+/// Tells people something on standard error, which no program reads.
+pub(super) fn tell(message: impl Display) {
+    // Nobody is left to tell where this fails.
+    let _ = writeln!(std::io::stderr().lock(), "onward: {message}").is_ok();
 }
 
 impl From<store::Error> for Failure {

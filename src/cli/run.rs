@@ -10,7 +10,11 @@ use std::{
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Data, exit, exit::Failure, limits, say};
+use super::{
+    Data, exit,
+    exit::{Failure, tell},
+    limits, say,
+};
 use crate::{
     app::{SystemClock, workers},
     base::{Clock, Timestamp},
@@ -140,7 +144,8 @@ fn report(finished: Finished, seconds: f64, json: bool) -> Result<ExitCode, Fail
     }
     let summary = finished.summary.timed(seconds);
     if summary.records_added == 0 {
-        say("nothing new: every input was read before and no timer was due; nothing was done")?;
+        let text = "nothing new: every input was read before and no timer was due";
+        if json { tell(text) } else { say(text)? }
     }
     if json {
         say(serde_json::to_string(&summary).map_err(Failure::refused)?)?;
