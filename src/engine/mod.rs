@@ -31,3 +31,6 @@ pub use live::{ClockCheck, Engine};
 pub use partition::Partition;
 pub use recover::{AcceptLoss, Opening};
 pub use ticket::Ticket;
+
+#[cfg(test)]
+mod tests;

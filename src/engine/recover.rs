@@ -49,7 +49,8 @@ pub enum AcceptLoss {
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) partition: Partition,
-    pub(super) head: Head,
+    /// None where the store is not a directory.
+    pub(super) head: Option<Head>,
     /// What is gone, as the head says: the last record there and the last acknowledged.
     pub(super) loss: Option<(Lsn, Lsn)>,
 }
@@ -58,14 +59,26 @@ pub(super) struct Owned {
 pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
     let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
-    let fresh = DirectoryFormat { instance: opening.instance, partitions: 1 };
-    let format = fresh.create_or_check(&*store)?;
+    let format = format(&*store, opening)?;
     let (mut head, state) = Head::open(dir)?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
     let loss = check_head(state, &partition.fold, opening.accept_loss)?;
     fence(&mut partition)?;
     head.write(&HeadState::of(&partition.fold))?;
-    Ok(Owned { partition, head, loss })
+    Ok(Owned { partition, head: Some(head), loss })
+}
+
+/// Takes over what a store of another kind holds.
+#[cfg(test)]
+pub(super) fn own_store(store: &Arc<dyn Store>, opening: &Opening) -> store::Result<Owned> {
+    let format = format(&**store, opening)?;
+    let mut partition = replay(store, format.instance, &opening.limits)?;
+    fence(&mut partition)?;
+    Ok(Owned { partition, head: None, loss: None })
+}
+
+fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat> {
+    DirectoryFormat { instance: opening.instance, partitions: 1 }.create_or_check(store)
 }
 
 /// Opens `dir` to look at it: nothing is appended.

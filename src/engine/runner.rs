@@ -75,13 +75,18 @@ pub fn reports() -> (Sender<Report>, Receiver<Report>) {
 impl Runner {
     /// Opens the directory and takes it over.
     pub(super) fn open(dir: &Path, opening: &Opening, outbound: Outbound) -> store::Result<Self> {
-        let Owned { partition, head, loss } = recover::own(dir, opening)?;
+        Self::start(recover::own(dir, opening)?, outbound)
+    }
+
+    /// Starts over what has been taken over.
+    pub(super) fn start(owned: Owned, outbound: Outbound) -> store::Result<Self> {
+        let Owned { partition, head, loss } = owned;
         let (store, log) = (Arc::clone(&partition.store), Arc::clone(&partition.log));
         let latest = partition.latest();
         let dirty = partition.since_checkpoint > 0;
         let mut runner = Self {
             partition,
-            committer: Committer::start(store, log, Some(head)),
+            committer: Committer::start(store, log, head),
             outbound,
             durable: latest,
             submitted: latest,

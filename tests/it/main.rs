@@ -1,3 +1,5 @@
 //! The tests that see Onward from outside.
 
+// `cfg(test)` says nothing new here but tells the linter that these are tests.
+#[cfg(test)]
 mod scenarios;

@@ -103,7 +103,16 @@ impl Drive {
         (outbound, reports): (Outbound, Receiver<Report>),
     ) -> Result<Self, Error> {
         let first_event = plan.first_event_time()?;
-        let runner = Runner::open(dir, opening, outbound)?;
+        Self::over(Runner::open(dir, opening, outbound)?, plan, first_event, reports)
+    }
+
+    /// Works out what of the files is new to what the runner holds.
+    pub(in crate::engine) fn over(
+        runner: Runner,
+        plan: Plan,
+        first_event: Option<Timestamp>,
+        reports: Receiver<Report>,
+    ) -> Result<Self, Error> {
         let state = &runner.partition.state;
         let memory = &state.memory;
         let first = memory.latest;
@@ -145,20 +154,7 @@ impl Drive {
     /// Works until every line is read and every timer up to the end has fired.
     pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Finished, Error> {
         let mut steps = 0_u64;
-        loop {
-            match self.next()? {
-                Action::Line => {
-                    let input = self.feed.take().expect("a line that was seen is there");
-                    self.decide(&input)?;
-                }
-                Action::Settle(id) => {
-                    let input = self.outcome(id)?;
-                    self.decide(&input)?;
-                }
-                Action::Timer(timer) => self.decide(&Input::TimerDue(timer))?,
-                Action::Advance(to) => self.advance(to)?,
-                Action::Done => break,
-            }
+        while self.step()? {
             steps += 1;
             if steps.is_multiple_of(PROGRESS_EVERY) {
                 progress(self.progress());
@@ -167,6 +163,24 @@ impl Drive {
         self.runner.drain()?;
         progress(self.progress());
         self.finish()
+    }
+
+    /// Does what comes next; false where nothing does.
+    pub(in crate::engine) fn step(&mut self) -> Result<bool, Error> {
+        match self.next()? {
+            Action::Line => {
+                let input = self.feed.take().expect("a line that was seen is there");
+                self.decide(&input)?;
+            }
+            Action::Settle(id) => {
+                let input = self.outcome(id)?;
+                self.decide(&input)?;
+            }
+            Action::Timer(timer) => self.decide(&Input::TimerDue(timer))?,
+            Action::Advance(to) => self.advance(to)?,
+            Action::Done => return Ok(false),
+        }
+        Ok(true)
     }
 
     fn finish(self) -> Result<Finished, Error> {

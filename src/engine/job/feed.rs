@@ -182,7 +182,7 @@ impl Plan {
     }
 
     /// The time of the first event that has one: where a new directory's clock begins.
-    pub(super) fn first_event_time(&self) -> Result<Option<Timestamp>, Error> {
+    pub(in crate::engine) fn first_event_time(&self) -> Result<Option<Timestamp>, Error> {
         let Some(input) = &self.events else { return Ok(None) };
         let mut lines = Lines::open(&input.path, 0).map_err(input_error(&input.path))?;
         while let Some(line) = lines.next().map_err(input_error(&input.path))? {

@@ -41,7 +41,7 @@ pub(super) fn parse(text: &str) -> Scenario {
             (word @ ("definitions" | "customers" | "events" | "outcomes"), "") => {
                 section = word.to_owned();
                 // A section that is there and empty is an empty file.
-                lines_of(run, &section).map(|lines| lines.get_or_insert_default());
+                lines_of(run, &section).map(Option::get_or_insert_default);
             }
             _ => add(run, &section, line),
         }
