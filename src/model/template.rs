@@ -98,7 +98,7 @@ impl Template {
     /// and to print what is undefined is an error.
     pub fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<String, RenderError> {
         // A template can build values that nest deeply, which drop and print by recursion.
-        stacker::grow(PARSER_STACK_BYTES, || {
+        stacker::maybe_grow(PARSER_STACK_BYTES, PARSER_STACK_BYTES, || {
             let template = self.environment.get_template(NAME).map_err(|error| explain(&error))?;
             let mut text = Bounded(Vec::new());
             template
