@@ -52,6 +52,9 @@ pub const CONDITION_VALUE_MAX: usize = 64 * 1024;
 pub const CONDITION_READS_MAX: u64 = 8 * 1024 * 1024;
 /// Bytes of stack, untouched until needed, for parsing what operators write.
 pub const PARSER_STACK_BYTES: usize = 256 * 1024 * 1024;
+/// Stack of a thread that renders all the time: room for [`PARSER_STACK_BYTES`] below what calls
+/// it, so that it need not be mapped for each message. Address space only, until it is used.
+pub const WORKER_STACK_BYTES: usize = PARSER_STACK_BYTES + 1024 * 1024;
 /// Bytes of one template.
 pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
 /// Instructions one rendering may take.

@@ -7,7 +7,8 @@ use super::Error;
 use crate::{
     base::{
         Clock, InstanceId, Limits, Lsn, PartitionId, Timestamp,
-        limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
+        bytes::length_of,
+        limits::{CHECKPOINT_SLICE_BYTES, RECORD_BYTES_MAX, SYNC_BYTES_MAX},
     },
     store::{
         self, ChunkBuilder, DirectoryFormat, Fold, Group, Inserted, LocalLog, Log, RecordReader,
@@ -41,8 +42,7 @@ impl Sizes {
                 sizes.bodies.push(bytes);
             }
         }
-        sizes.chunk_bytes =
-            sizes.chunks().map(|(_, bytes)| crate::base::bytes::length_of(&bytes)).sum();
+        sizes.chunk_bytes = sizes.chunks().map(|(_, bytes)| length_of(&bytes)).sum();
         Ok(sizes)
     }
 
@@ -73,8 +73,7 @@ fn length(bytes: u32) -> usize {
 }
 
 fn filler(bytes: usize) -> &'static [u8] {
-    static FILLER: [u8; crate::base::limits::RECORD_BYTES_MAX] =
-        [0x5a; crate::base::limits::RECORD_BYTES_MAX];
+    static FILLER: [u8; RECORD_BYTES_MAX] = [0x5a; RECORD_BYTES_MAX];
     FILLER.get(..bytes).expect("a record stays within its limit")
 }
 

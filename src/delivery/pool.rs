@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{Channel, Channels, Message};
 use crate::base::DeliveryId;
-use crate::base::limits::{CHANNEL_QUEUE, SEND_TIMEOUT, STOP_TIMEOUT};
+use crate::base::limits::{CHANNEL_QUEUE, SEND_TIMEOUT, STOP_TIMEOUT, WORKER_STACK_BYTES};
 use crate::machine::delivery::{ChannelKind, Delivery, Outcome};
 
 /// Threads that drive all sends; channels wait for others rather than compute.
@@ -41,6 +41,7 @@ impl Pool {
     ) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
+            .thread_stack_size(WORKER_STACK_BYTES)
             .thread_name("delivery")
             .enable_time()
             .build()?;

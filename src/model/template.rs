@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt, io,
     sync::Arc,
 };
 
@@ -98,18 +98,31 @@ impl Template {
     /// and to print what is undefined is an error.
     pub fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<String, RenderError> {
         // A template can build values that nest deeply, which drop and print by recursion.
-        stacker::grow(PARSER_STACK_BYTES, || {
+        stacker::maybe_grow(PARSER_STACK_BYTES, PARSER_STACK_BYTES, || {
             let template = self.environment.get_template(NAME).map_err(|error| explain(&error))?;
-            let mut buffer = vec![0; RENDERED_BYTES_MAX];
-            let mut rest = buffer.as_mut_slice();
+            let mut text = Bounded(Vec::new());
             template
-                .render_captured_to(context(values), &mut rest)
+                .render_captured_to(context(values), &mut text)
                 .map_err(|error| explain(&error))?;
-            let length = RENDERED_BYTES_MAX - rest.len();
-            let written = buffer.get(..length).unwrap_or_default();
-            let text = std::str::from_utf8(written).expect("minijinja writes UTF-8");
-            Ok(text.to_owned())
+            Ok(String::from_utf8(text.0).expect("minijinja writes UTF-8"))
         })
+    }
+}
+
+/// Text of at most [`RENDERED_BYTES_MAX`].
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > RENDERED_BYTES_MAX - self.0.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
