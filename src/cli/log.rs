@@ -33,8 +33,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             return writeln!(out, "{json}").map_err(Failure::output);
         }
         let (lsn, time, name) = (logged.lsn, logged.time, logged.record.name());
-        let fields = json.split_once(name).map_or("", |(_, rest)| rest);
-        let fields = fields.trim_start_matches(['"', ',']).trim_end_matches('}');
+        let fields = json.split_once(name).and_then(|(_, rest)| rest.strip_prefix("\","));
+        let fields = fields.and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
         writeln!(out, "{lsn:>8} {time} {name:<17} {fields}").map_err(Failure::output)
     })?;
     out.flush().map_err(Failure::output)?;

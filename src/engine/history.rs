@@ -11,6 +11,7 @@ use crate::{
         record::Record,
         row::{CustomerRow, DeadLetter, Enrollment, Row},
     },
+    model::LineCode,
     store::{self, Fold, RecordReader, log::record_at},
 };
 
@@ -26,7 +27,8 @@ pub struct Logged {
 }
 
 /// A record as JSON: `lsn`, `time`, `record` (its name), then its fields by name. Links are LSNs
-/// here, and the enrollment has its printed id.
+/// here, the enrollment has its printed id, an event's own time is its `event_time`, and what is
+/// wrong with a line has its name.
 #[derive(Debug, Serialize)]
 struct Line {
     lsn: Lsn,
@@ -54,8 +56,18 @@ impl Logged {
                 object.remove("enrollment");
             }
         }
-        if let (Some(id), Some(object)) = (enrollment, fields.as_object_mut()) {
-            object.insert("enrollment".to_owned(), id.to_string().into());
+        if let Some(object) = fields.as_object_mut() {
+            if let Some(id) = enrollment {
+                object.insert("enrollment".to_owned(), id.to_string().into());
+            }
+            if let Some(time) = object.remove("time") {
+                object.insert("event_time".to_owned(), time);
+            }
+            if let Record::LineRejected(it) = &self.record
+                && let Some(code) = LineCode::from_number(it.code)
+            {
+                object.insert("code".to_owned(), code.as_str().into());
+            }
         }
         let line = Line { lsn: self.lsn, time: self.time, record: self.record.name(), fields };
         serde_json::to_string(&line).expect("records are JSON with text keys")

@@ -8,14 +8,11 @@ use super::{
     key::{self, Key},
     memory::{CampaignState, FlowState, InFlight, InputState, LastInput, Memory, Stored, index},
     reason::InputKind,
-    record::{
-        At, CustomerChanged, DeliveryFailed, DeliveryRequested, Enrolled, EventReceived, Record,
-        Source,
-    },
+    record::{At, DeliveryFailed, DeliveryRequested, Enrolled, EventReceived, Record},
     row::{CustomerRow, DeadLetter, Enrollment, Entry, Open, Phase, Row, Stage},
 };
 use crate::{
-    base::{CustomerId, DeliveryId, Lsn, PartitionId, Timestamp, id::customer_hash},
+    base::{CustomerId, DeliveryId, Lsn, PartitionId, Timestamp},
     model::{Activity, Customer},
 };
 
@@ -243,7 +240,7 @@ impl Applied {
             }
             Record::CustomerChanged(it) => {
                 self.customer(state, &it.customer, &mut |row| {
-                    change_customer(&mut row.customer, it);
+                    row.change(it);
                 });
             }
             Record::EventReceived(it) => self.event(state, it),
@@ -438,40 +435,7 @@ fn set_stage(phase: &mut Phase, subscription: u16, change: impl FnOnce(&mut Open
     change(open.expect("a delivery is settled after it was requested"));
 }
 
-fn change_customer(customer: &mut Customer, it: &CustomerChanged) {
-    if let Some(email) = &it.email {
-        customer.email.clone_from(email);
-    }
-    if let Some(timezone) = &it.timezone {
-        customer.timezone.clone_from(timezone);
-    }
-    if let Some(locale) = &it.locale {
-        customer.locale.clone_from(locale);
-    }
-    if let Some(push) = &it.push {
-        customer.push.clone_from(push);
-    }
-    for (name, value) in &it.attributes {
-        match value {
-            Some(value) => customer.attributes.insert(name.clone(), value.clone()),
-            None => customer.attributes.remove(name),
-        };
-    }
-}
-
 /// When an event counts as having happened: its own time, but not after it was handled.
 pub(super) fn activity_time(time: Option<Timestamp>, now: Timestamp) -> Timestamp {
     time.unwrap_or(now).min(now)
-}
-
-impl Source {
-    /// Whether it is a line of an input file.
-    pub const fn is_line(self) -> bool {
-        matches!(self, Self::Line { .. })
-    }
-}
-
-/// Where a customer's enrollments are kept.
-pub fn place_of(id: &CustomerId) -> u64 {
-    customer_hash(id)
 }

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{delivery::Recipient, record::TriggerData};
+use super::{
+    delivery::Recipient,
+    record::{CustomerChanged, TriggerData},
+};
 use crate::{
     base::{CustomerId, Lsn, Malformed, Reader, Timestamp, codec, limits::DEDUP_WINDOW},
     model::{Activity, Customer, JsonText},
@@ -209,6 +212,31 @@ impl Row {
 fn put<T: Serialize>(out: &mut Vec<u8>, kind: u8, body: &T) {
     out.extend([kind, 1]);
     codec::encode_into(out, body);
+}
+
+impl CustomerRow {
+    /// Changes the customer as the record says.
+    pub(super) fn change(&mut self, it: &CustomerChanged) {
+        let customer = &mut self.customer;
+        if let Some(email) = &it.email {
+            customer.email.clone_from(email);
+        }
+        if let Some(timezone) = &it.timezone {
+            customer.timezone.clone_from(timezone);
+        }
+        if let Some(locale) = &it.locale {
+            customer.locale.clone_from(locale);
+        }
+        if let Some(push) = &it.push {
+            customer.push.clone_from(push);
+        }
+        for (name, value) in &it.attributes {
+            match value {
+                Some(value) => customer.attributes.insert(name.clone(), value.clone()),
+                None => customer.attributes.remove(name),
+            };
+        }
+    }
 }
 
 impl Enrollment {

@@ -40,7 +40,7 @@ pub struct SledStore {
     device: Mutex<File>,
     poisoned: AtomicBool,
     /// Held until sled's handle is gone.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl SledStore {
@@ -171,7 +171,19 @@ fn create_dir(dir: &Path) -> Result<(), Error> {
     missing.iter().filter_map(|it| it.parent()).try_for_each(sync_path)
 }
 
-fn lock(dir: &Path) -> Result<File, Error> {
+/// The lock of a directory. Closing the file is not enough to release it: a child that another
+/// thread is starting has a descriptor of it too, until it runs its own program.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where this fails, closing the file releases it.
+        let _ = self.0.unlock().is_ok();
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, Error> {
     let path = dir.join("lock");
     let mut options = OpenOptions::new();
     let file = options
@@ -181,7 +193,7 @@ fn lock(dir: &Path) -> Result<File, Error> {
         .open(&path)
         .map_err(Error::io("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
     }

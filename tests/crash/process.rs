@@ -87,7 +87,7 @@ impl Place {
     pub(crate) fn repeat(&self, which: Which) {
         let output = self.run_command(which).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-        let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let object = object(&output);
         assert_eq!(object["records_added"], 0, "{object}");
     }
 
@@ -195,8 +195,14 @@ fn next_line(reader: &mut impl BufRead) -> Option<String> {
     line.ends_with(b"\n").then(|| String::from_utf8_lossy(&line).into_owned())
 }
 
+/// The object on the last line.
+fn object(output: &Output) -> Value {
+    let out = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(out.lines().last().expect("a summary is printed")).unwrap()
+}
+
 fn summary(output: &Output) -> Value {
-    let mut object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut object = object(output);
     let fields = object.as_object_mut().unwrap();
     for own in
         ["records_added", "record_bytes_added", "disk_bytes", "seconds", "records_per_second"]

@@ -1,3 +1,5 @@
+//! When checkpoints are due.
+
 use super::*;
 use crate::{
     base::{InstanceId, Limits},

@@ -1,3 +1,5 @@
+//! Which checkpoint is in force, and which formats of a directory are refused.
+
 use super::*;
 use crate::{
     base::PartitionId,

@@ -1,3 +1,5 @@
+//! Chunks: the golden file, round trips, damage, arbitrary bytes.
+
 use proptest::prelude::*;
 
 use super::*;

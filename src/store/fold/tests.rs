@@ -1,3 +1,5 @@
+//! The fold against stale owners, duplicates, unfinished groups and damage.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! The head: the golden file, its two slots, torn writes, damage.
+
 use proptest::prelude::*;
 
 use super::*;

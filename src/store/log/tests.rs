@@ -1,3 +1,5 @@
+//! Finding and trimming chunks and records.
+
 use super::*;
 use crate::{
     base::{InstanceId, Timestamp},

@@ -1,3 +1,5 @@
+//! Pages: the golden file, round trips, splits, damage, arbitrary bytes.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What only the back end over sled does: locks, snapshots, poison.
+
 use super::*;
 
 fn flip(path: &Path, at: usize) {
@@ -14,6 +16,17 @@ fn one_handle_at_a_time() {
     assert!(matches!(second, Error::InUse { .. }), "{second}");
     drop(store);
     SledStore::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_closed_directory_opens_while_a_child_is_being_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    // Between fork and exec a child holds every descriptor of its parent.
+    let of_child = store._lock.0.try_clone().unwrap();
+    drop(store);
+    drop(SledStore::open(dir.path()).unwrap());
+    drop(of_child);
 }
 
 #[test]

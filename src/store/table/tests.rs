@@ -1,3 +1,5 @@
+//! The page cache against a plain map, whatever is evicted, written and replayed.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Timers: the golden file, and every live one fires in order, whatever is saved and lost.
+
 use proptest::prelude::*;
 
 use super::*;
