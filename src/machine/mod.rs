@@ -16,3 +16,6 @@ pub mod row;
 mod settle;
 pub mod step;
 mod walk;
+
+#[cfg(test)]
+mod tests;
