@@ -95,9 +95,9 @@ fn an_event_over_a_day_ahead_is_rejected() {
 fn the_time_of_an_event_ahead_counts_as_now() {
     let mut world = World::new(MAIL_THEN_WAIT);
     world.accept(now(), &event(r#"{"name":"x","customer":"a","time":"2026-01-01T23:00:00Z"}"#));
-    let activities = world.rows.values().filter_map(|row| match row {
-        Row::Activity(activity) => Some(activity.last),
-        _ => None,
+    let activities = world.rows.values().filter_map(|row| {
+        let Row::Activity(activity) = row else { return None };
+        Some(activity.last)
     });
     assert_eq!(activities.collect::<Vec<_>>(), [now()]);
 }
@@ -184,9 +184,9 @@ fn exhausted_retries_leave_a_dead_letter_and_the_flow_goes_on() {
     }
     let (_, records) = world.accept(now(), &report(id, place, ATTEMPTS_MAX, deferred()));
     assert_eq!(names(&records), ["DeliveryFailed", "WaitStarted"]);
-    let letters = world.rows.values().filter_map(|row| match row {
-        Row::DeadLetter(letter) => Some((letter.enrollment, letter.attempts, &*letter.error)),
-        _ => None,
+    let letters = world.rows.values().filter_map(|row| {
+        let Row::DeadLetter(letter) = row else { return None };
+        Some((letter.enrollment, letter.attempts, &*letter.error))
     });
     assert_eq!(letters.collect::<Vec<_>>(), [(id.enrollment.lsn, ATTEMPTS_MAX, "busy")]);
     assert_eq!(world.memory.counters.dead_letters, 1);

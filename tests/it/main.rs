@@ -2,4 +2,6 @@
 
 // `cfg(test)` says nothing new here but tells the linter that these are tests.
 #[cfg(test)]
+mod format;
+#[cfg(test)]
 mod scenarios;
