@@ -47,3 +47,6 @@ pub mod row;
 mod settle;
 pub mod step;
 mod walk;
+
+#[cfg(test)]
+mod tests;

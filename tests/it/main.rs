@@ -7,6 +7,8 @@ mod cli;
 #[cfg(test)]
 mod embed;
 #[cfg(test)]
+mod format;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod tidy;
