@@ -162,11 +162,14 @@ fn happenings() -> impl Strategy<Value = Record> {
             counted,
         }
     });
-    let refused = (back(), vec((any::<u32>(), select(Refusal::ALL)), 0..4));
+    let refused = vec((any::<u32>(), select(Refusal::ALL)), 0..4);
+    let refused = (back(), refused, prop::collection::btree_map(any::<u32>(), ".{0,20}", 0..3));
     prop_oneof![
         changed.prop_map(Into::into),
         received.prop_map(Into::into),
-        refused.prop_map(|(event, refused)| EntriesRefused { event, refused }.into()),
+        refused.prop_map(|(event, refused, unknown)| {
+            EntriesRefused { event, refused, unknown }.into()
+        }),
     ]
 }
 
@@ -212,9 +215,9 @@ fn deliveries() -> impl Strategy<Value = Record> {
                 DeliveryFailed { at, subscription, attempt, round, reason, error }.into()
             }
         ),
-        (at(), any::<(Option<u16>, u32)>(), select(Skip::ALL)).prop_map(
-            |(at, (requested, round), reason)| {
-                DeliverySkipped { at, requested, round, reason }.into()
+        (at(), any::<(Option<u16>, u32)>(), select(Skip::ALL), of(".{0,20}")).prop_map(
+            |(at, (requested, round), reason, error)| {
+                DeliverySkipped { at, requested, round, reason, error }.into()
             }
         ),
     ]

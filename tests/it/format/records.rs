@@ -155,6 +155,7 @@ fn happenings() -> Vec<Record> {
         EntriesRefused {
             event: back(4),
             refused: vec![(3, Refusal::AlreadyActive), (300, Refusal::NoEntryKey)],
+            unknown: [(300, "no such key".to_owned())].into(),
         }
         .into(),
     ]
@@ -217,6 +218,13 @@ fn deliveries() -> Vec<Record> {
             error: "451 busy".to_owned(),
         }
         .into(),
-        DeliverySkipped { at: at(), requested: Some(0), round, reason: Skip::TemplateError }.into(),
+        DeliverySkipped {
+            at: at(),
+            requested: Some(0),
+            round,
+            reason: Skip::TemplateError,
+            error: Some("undefined".to_owned()),
+        }
+        .into(),
     ]
 }
