@@ -9,7 +9,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::{
-    AcceptLoss, Opening,
+    AcceptLoss, Opening, Partition,
     history::Logged,
     job::Drive,
     recover,
@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     base::{Limits, Lsn, Span},
-    machine::delivery::{Delivery, Outcome},
+    machine::{
+        delivery::{Delivery, Outcome},
+        row::{Phase, Row},
+    },
     store::{self, MemoryStore, Store},
 };
 use crash::{Crash, Tapped};
@@ -80,7 +83,7 @@ fn outcome(delivery: &Delivery, seed: u64) -> Outcome {
     }
 }
 
-/// Every record, and what `verify` finds.
+/// Every record, and what `verify` and the sums find.
 fn look(store: &MemoryStore, limits: &Limits) -> (Vec<Logged>, Vec<String>) {
     let shared: Arc<dyn Store> = Arc::new(store.clone());
     let format = store::DirectoryFormat::load(store).unwrap().unwrap();
@@ -91,7 +94,50 @@ fn look(store: &MemoryStore, limits: &Limits) -> (Vec<Logged>, Vec<String>) {
         Ok::<(), store::Error>(())
     });
     read.unwrap();
-    (records, verify(&mut partition).unwrap().differences)
+    let mut differences = verify(&mut partition).unwrap().differences;
+    differences.extend(sums(&mut partition));
+    (records, differences)
+}
+
+/// Where the counters do not add up with each other or with the rows.
+fn sums(partition: &mut Partition) -> Vec<String> {
+    let store = Arc::clone(&partition.store);
+    let rows = partition.state.table.scan(&*store, &[], None, 1_000_000).unwrap();
+    let enrollments = || {
+        rows.iter().filter_map(|(_, row)| {
+            let Row::Enrollment(enrollment) = row else { return None };
+            Some(enrollment)
+        })
+    };
+    let waiting = enrollments().filter(|it| matches!(it.phase, Phase::Waiting { .. })).count();
+    let active = enrollments().filter(|it| it.is_active()).count();
+    let customers = rows.iter().filter(|(_, row)| matches!(row, Row::Customer(_))).count();
+    let letters = rows.iter().filter(|(_, row)| matches!(row, Row::DeadLetter(_))).count();
+    let counters = &partition.memory().counters;
+    let flows = || counters.flows.values();
+    let steps = || flows().flat_map(|flow| flow.steps.values());
+    let campaigns = || counters.campaigns.values();
+    let enrolled: u64 = flows().map(|flow| flow.enrolled).sum();
+    let exited: u64 = flows().flat_map(|flow| flow.exited.values()).sum();
+    let count = |rows: usize| u64::try_from(rows).unwrap();
+    let equal = [
+        ("enrolled", enrolled, count(enrollments().count())),
+        ("active", flows().map(|flow| flow.active).sum(), count(active)),
+        ("active and exited", enrolled, count(active) + exited),
+        ("waiting", steps().map(|step| step.waiting).sum(), count(waiting)),
+        ("failed", steps().map(|step| step.failed).sum(), count(letters)),
+        ("dead letters", counters.dead_letters, count(letters)),
+        ("customers", counters.customers, count(customers)),
+        ("enrolled by campaign", campaigns().map(|it| it.enrolled).sum(), enrolled),
+        ("exited by campaign", campaigns().map(|it| it.exited).sum(), exited),
+        (
+            "sent by campaign",
+            campaigns().map(|it| it.sent).sum(),
+            steps().map(|step| step.sent).sum(),
+        ),
+    ];
+    let wrong = equal.into_iter().filter(|(_, left, right)| left != right);
+    wrong.map(|(name, left, right)| format!("{name}: {left} counted, {right}")).collect()
 }
 
 fn limits() -> impl Strategy<Value = Limits> {

@@ -27,10 +27,12 @@ use crate::{
     base::{
         PartitionId, Timestamp,
         limits::{
-            ACTIVITY_NAMES_MAX, ATTRIBUTES_BYTES_MAX, DEDUP_WINDOW, EVENT_AGE_MAX, EVENT_AHEAD_MAX,
+            ACTIVITY_NAMES_MAX, ATTRIBUTES_BYTES_MAX, DEDUP_WINDOW, EMAIL_BYTES_MAX, EVENT_AGE_MAX,
+            EVENT_AHEAD_MAX, LINE_BYTES_MAX, NAME_BYTES_MAX, SUBSCRIPTION_BYTES_MAX,
+            SUBSCRIPTIONS_MAX,
         },
     },
-    model::{Activity, Customer, CustomerUpdate, Event, LineCode},
+    model::{Activity, Customer, CustomerUpdate, Event, JsonText, LineCode, Subscription},
 };
 
 /// What follows from `input` at `now`.
@@ -103,6 +105,9 @@ fn decide_event<V: View>(
     event: &Event,
 ) -> Result<Answer, Stop> {
     draft.require(&event_rows(event))?;
+    if event.name.len() > NAME_BYTES_MAX || event.properties.as_str().len() > LINE_BYTES_MAX {
+        return reject(draft, source, Rejection::EventTooLarge, LineCode::TooLarge);
+    }
     if event.time.is_some_and(|time| time > draft.now.plus(EVENT_AHEAD_MAX)) {
         return reject(draft, source, Rejection::TooFarAhead, LineCode::TooFarAhead);
     }
@@ -178,7 +183,7 @@ fn decide_customer<V: View>(
     };
     let fresh = Customer::new(update.id.clone());
     let before = known.unwrap_or(&fresh);
-    if attributes_after(before, update) > ATTRIBUTES_BYTES_MAX {
+    if attributes_after(before, update) > ATTRIBUTES_BYTES_MAX || is_oversized(update) {
         return reject(draft, source, Rejection::CustomerTooLarge, LineCode::TooLarge);
     }
     let mut attributes = update.attributes.clone();
@@ -218,6 +223,24 @@ fn attributes_after(before: &Customer, update: &CustomerUpdate) -> usize {
     let set = update.attributes.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
     let set = set.map(|(name, value)| name.len() + value.as_str().len() + 4);
     kept.chain(set).sum()
+}
+
+/// Whether a part of the update is larger than any line may say; a caller can build one.
+fn is_oversized(update: &CustomerUpdate) -> bool {
+    let longer =
+        |field: &Option<Option<String>>, max| field.iter().flatten().any(|text| text.len() > max);
+    let push = update.push.as_deref().unwrap_or_default();
+    let bytes = |it: &Subscription| it.endpoint.len() + it.keys.p256dh.len() + it.keys.auth.len();
+    longer(&update.email, EMAIL_BYTES_MAX)
+        || longer(&update.timezone, NAME_BYTES_MAX)
+        || longer(&update.locale, NAME_BYTES_MAX)
+        || push.len() > SUBSCRIPTIONS_MAX
+        || push.iter().any(|it| bytes(it) > SUBSCRIPTION_BYTES_MAX)
+        || update.attributes.iter().map(attribute_bytes).sum::<usize>() > ATTRIBUTES_BYTES_MAX
+}
+
+fn attribute_bytes((name, value): (&String, &Option<JsonText>)) -> usize {
+    name.len() + value.as_ref().map_or(0, |value| value.as_str().len()) + 4
 }
 
 /// A caller is told; a line is recorded, so that reading goes on behind it.

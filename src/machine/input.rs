@@ -127,8 +127,14 @@ pub enum Rejection {
         "the event's time is more than 24 h ahead of the engine's clock; correct the sender's clock"
     )]
     TooFarAhead,
+    /// The event holds more than an event may.
+    #[error("an event's name has at most 256 bytes and its properties 48 KiB as JSON")]
+    EventTooLarge,
     /// The customer would hold more than a customer may.
-    #[error("the customer's attributes would exceed 32 KiB together; remove some with null")]
+    #[error(
+        "a customer's attributes have at most 32 KiB together, remove some with null; e-mail, \
+         time zone, locale and push subscriptions are as long as in a line of customers"
+    )]
     CustomerTooLarge,
 }
 

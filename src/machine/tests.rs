@@ -18,7 +18,7 @@ use crate::{
         ContentHash, DeliveryId, EnrollmentId, Lsn, Span, Timestamp,
         limits::{ATTEMPTS_MAX, ATTRIBUTES_BYTES_MAX, EVENT_AHEAD_MAX},
     },
-    model::{CustomerUpdate, Event, LineCode},
+    model::{CustomerUpdate, Event, JsonText, LineCode, PushKeys, Subscription},
 };
 use world::World;
 
@@ -122,6 +122,36 @@ fn attributes_that_grow_too_large_are_rejected() {
     assert_eq!(world.give(now(), &set("two")), Err(Rejection::CustomerTooLarge));
     world.accept(now(), &customer(r#"{"id":"a","attributes":{"one":null}}"#));
     world.accept(now(), &set("two"));
+}
+
+/// Callers can build what no line says; records and rows have a size that it must not exceed.
+#[test]
+fn what_a_caller_builds_is_bounded() {
+    let mut world = World::new(MAIL_THEN_WAIT);
+    let long = "x".repeat(100_000);
+    let built = Event::parse(br#"{"name":"go","customer":"a"}"#).unwrap();
+    let properties = JsonText::parse(&format!(r#"{{"a":"{long}"}}"#)).unwrap();
+    for event in [Event { properties, ..built.clone() }, Event { name: long.clone(), ..built }] {
+        let input = Input::Event { source: Source::Api, event };
+        assert_eq!(world.give(now(), &input), Err(Rejection::EventTooLarge));
+    }
+    let built = CustomerUpdate::parse(br#"{"id":"a"}"#).unwrap();
+    let field = || Some(Some(long.clone()));
+    let keys = PushKeys { p256dh: "k".to_owned(), auth: "a".to_owned() };
+    let device =
+        |endpoint: &str| Subscription { endpoint: endpoint.to_owned(), keys: keys.clone() };
+    let removed = (0..20_000).map(|n| (n.to_string(), None)).collect();
+    for update in [
+        CustomerUpdate { email: field(), ..built.clone() },
+        CustomerUpdate { timezone: field(), ..built.clone() },
+        CustomerUpdate { locale: field(), ..built.clone() },
+        CustomerUpdate { push: Some(vec![device("https://p"); 17]), ..built.clone() },
+        CustomerUpdate { push: Some(vec![device(&long)]), ..built.clone() },
+        CustomerUpdate { attributes: removed, ..built },
+    ] {
+        let input = Input::Customer { source: Source::Api, update };
+        assert_eq!(world.give(now(), &input), Err(Rejection::CustomerTooLarge));
+    }
 }
 
 #[test]

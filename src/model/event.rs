@@ -6,7 +6,7 @@ use super::{
     json::JsonText,
     line::{self, LineCode, LineError},
 };
-use crate::base::{CustomerId, EventId, Timestamp};
+use crate::base::{CustomerId, EventId, Timestamp, limits::LINE_BYTES_MAX};
 
 /// The names of the events that the engine itself records.
 pub const RESERVED: [&str; 10] = [
@@ -55,7 +55,7 @@ struct Line {
     customer: CustomerId,
     #[serde(default)]
     time: Option<Timestamp>,
-    #[serde(default = "JsonText::empty_object", deserialize_with = "line::object")]
+    #[serde(default = "JsonText::empty_object", deserialize_with = "properties")]
     properties: JsonText,
 }
 
@@ -66,6 +66,16 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
         return Err(line::refuse(LineCode::ReservedEvent, message));
     }
     Ok(name)
+}
+
+/// Bounded once more: numbers are kept in their usual form, which may be longer than the line.
+fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<JsonText, D::Error> {
+    let object = line::object(deserializer)?;
+    if object.as_str().len() > LINE_BYTES_MAX {
+        let message = format!("the properties have at most {LINE_BYTES_MAX} bytes as JSON");
+        return Err(line::refuse(LineCode::TooLarge, message));
+    }
+    Ok(object)
 }
 
 #[cfg(test)]

@@ -73,6 +73,7 @@ scenarios! {
     entry_after
     entry_every_time
     entry_key
+    large_lines
     entry_memory
     entry_once
     event_beats_timer

@@ -172,7 +172,8 @@ fn customer(it: &CustomerChanged) -> String {
         }
     }
     for (name, value) in &it.attributes {
-        write!(text, " {name}={}", value.as_ref().map_or("null", |value| value.as_str())).unwrap();
+        let value = value.as_ref().map_or("null", |value| value.as_str());
+        write!(text, " {name}={}", short(value)).unwrap();
     }
     if let Some(push) = &it.push {
         write!(text, " push={}", push.len()).unwrap();
