@@ -67,8 +67,8 @@ pub const CYCLE_WAIT_MIN: Span = Span::minutes(1);
 pub const FINDINGS_MAX: usize = 1_000;
 /// Bytes of an entry key.
 pub const ENTRY_KEY_BYTES_MAX: usize = 256;
-/// Entry keys remembered per customer and flow.
-pub const ENTRY_KEYS_MAX: usize = 1_000;
+/// How long an entry key is remembered after the enrollment began; the customer as key: for ever.
+pub const KEY_MEMORY: Span = Span::days(400);
 /// Event names remembered per customer.
 pub const ACTIVITY_NAMES_MAX: usize = 64;
 /// Times remembered per customer and event name.

@@ -121,7 +121,10 @@ impl Counters {
                 let step = self.step(&it.at);
                 step.waiting = step.waiting.saturating_sub(1);
             }
-            Record::Exited(it) => self.exited(&it.at, &it.reason),
+            Record::Exited(it) => {
+                self.step(&it.at).entered += u64::from(it.by_step);
+                self.exited(&it.at, &it.reason);
+            }
             Record::DeliveryRequested(it) => {
                 self.step(&it.at).entered += u64::from(it.subscription <= 1);
             }

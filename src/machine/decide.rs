@@ -136,6 +136,7 @@ fn decide_event<V: View>(
         counted,
     });
     if too_old {
+        matching::refuse_all(draft, event, lsn);
         return Ok(Answer::Accepted);
     }
     let overflowed = known.as_ref().is_some_and(|row| row.overflowed) || !counted;

@@ -16,7 +16,9 @@ use crate::{
     base::{
         FlowId, Lsn, SegmentId,
         id::customer_hash,
-        limits::{ERROR_BYTES_MAX, SEGMENT_DEPTH_MAX, TRIGGER_BYTES_MAX, UNKNOWN_TEXTS_MAX},
+        limits::{
+            ERROR_BYTES_MAX, KEY_MEMORY, SEGMENT_DEPTH_MAX, TRIGGER_BYTES_MAX, UNKNOWN_TEXTS_MAX,
+        },
     },
     model::{
         Activity, Condition, Customer, EntryRule, Event, Expression, Facts, JsonText, Membership,
@@ -83,6 +85,16 @@ pub(super) fn match_flows<V: View>(
     Ok(())
 }
 
+/// Records that an event was too old to enrol anybody.
+pub(super) fn refuse_all<V: View>(draft: &mut Draft<'_, V>, event: &Event, lsn: Lsn) {
+    let triggered = draft.view.catalog().triggered_by(&event.name);
+    let refused: Vec<_> = triggered.iter().map(|it| (it.number, Refusal::TooOld)).collect();
+    if !refused.is_empty() {
+        let (event, unknown) = (draft.back(lsn), BTreeMap::new());
+        draft.push(EntriesRefused { event, refused, unknown });
+    }
+}
+
 /// The entry key with which the customer may enter.
 fn admit<V: View>(
     draft: &Draft<'_, V>,
@@ -131,6 +143,9 @@ fn may_enter<V: View>(
     let enrollment = draft.row(&key::enrollment(customer_hash(id), *latest))?;
     if matches!(enrollment, Some(Row::Enrollment(it)) if it.is_active()) {
         return Ok(Some(Refusal::AlreadyActive));
+    }
+    if key.is_some() && draft.now.since(*started_at) >= KEY_MEMORY {
+        return Ok(None);
     }
     Ok(match published.flow.entry {
         EntryRule::Once => Some(Refusal::AlreadyEntered),

@@ -74,6 +74,8 @@ reasons! {
         TooSoon = 8, "too_soon";
         /// The trigger's data that the steps use is larger than an enrollment may keep.
         TooLarge = 9, "too_large";
+        /// The event is older than events may be to enrol.
+        TooOld = 10, "too_old";
     }
 
     /// Why a step sent nothing.

@@ -300,6 +300,8 @@ records! {
     33 v 1 Exited {
         /// Whose.
         at: At,
+        /// Whether it entered an EXIT step for that; else it was over after the step before.
+        by_step: bool,
         /// Why.
         reason: String,
     }

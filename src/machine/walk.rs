@@ -168,7 +168,8 @@ fn enter_one<V: View>(draft: &mut Draft<'_, V>, walker: &mut Walker<'_>) -> Then
             Then::Stay
         }
         Entered::Exit(reason) => {
-            exit(draft, walker, &reason);
+            let at = walker.at(draft);
+            walker.latest = draft.push(Exited { at, by_step: true, reason });
             Then::Stay
         }
         Entered::Deliver(recipients) => match walker.values(draft) {
@@ -221,10 +222,10 @@ fn request<V: View>(
     }
 }
 
-/// Ends the enrollment.
+/// Ends the enrollment without an EXIT step.
 pub(super) fn exit<V: View>(draft: &mut Draft<'_, V>, walker: &mut Walker<'_>, reason: &str) {
     let at = walker.at(draft);
-    walker.latest = draft.push(Exited { at, reason: reason.to_owned() });
+    walker.latest = draft.push(Exited { at, by_step: false, reason: reason.to_owned() });
 }
 
 impl<'a> Walker<'a> {

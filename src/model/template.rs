@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, value::ValueKind};
 
 use super::{finding::Fault, json::JsonText};
 use crate::base::limits::{
@@ -150,6 +150,13 @@ fn environment(source: &str, form: Form) -> Result<Environment<'static>, Fault> 
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(TEMPLATE_FUEL));
     environment.set_recursion_limit(RECURSION_MAX);
+    // Booleans as everywhere else in a document, not as Python has them.
+    environment.set_formatter(|out, state, value| {
+        if value.kind() == ValueKind::Bool {
+            return write!(out, "{}", value.is_true()).map_err(minijinja::Error::from);
+        }
+        minijinja::escape_formatter(out, state, value)
+    });
     // It would print what the template did not ask for.
     environment.remove_global("debug");
     environment.set_debug(false);

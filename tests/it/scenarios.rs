@@ -73,6 +73,7 @@ scenarios! {
     entry_after
     entry_every_time
     entry_key
+    key_memory
     large_lines
     entry_memory
     entry_once

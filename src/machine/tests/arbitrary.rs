@@ -184,7 +184,8 @@ fn steps() -> impl Strategy<Value = Record> {
             WaitStarted { at, due, zone, zone_data }.into()
         }),
         (at(), time(), back()).prop_map(|(at, due, set)| WaitEnded { at, due, set }.into()),
-        (at(), ".{0,20}").prop_map(|(at, reason)| Exited { at, reason }.into()),
+        (at(), any::<bool>(), ".{0,20}")
+            .prop_map(|(at, by_step, reason)| { Exited { at, by_step, reason }.into() }),
     ]
 }
 

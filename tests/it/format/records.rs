@@ -182,7 +182,7 @@ fn enrollments() -> Vec<Record> {
         }
         .into(),
         WaitEnded { at: at(), due: time(), set: back(12) }.into(),
-        Exited { at: at(), reason: "completed".to_owned() }.into(),
+        Exited { at: at(), by_step: true, reason: "completed".to_owned() }.into(),
     ]
 }
 
