@@ -58,7 +58,13 @@ fn table(criterion: &mut Criterion) {
         });
     });
     group.bench_function("baseline: insert into a BTreeMap", |bencher| {
-        bencher.iter(|| black_box(rows.iter().cloned().collect::<BTreeMap<_, _>>()));
+        bencher.iter(|| {
+            let mut map = BTreeMap::new();
+            for (key, row) in &rows {
+                map.insert(key.clone(), row.clone());
+            }
+            black_box(map)
+        });
     });
     group.finish();
 }
@@ -88,7 +94,10 @@ fn timers(criterion: &mut Criterion) {
     });
     group.bench_function("baseline: a BTreeSet", |bencher| {
         bencher.iter(|| {
-            let mut timers: BTreeSet<Timer> = all.iter().copied().collect();
+            let mut timers = BTreeSet::new();
+            for timer in &all {
+                timers.insert(*timer);
+            }
             while let Some(timer) = timers.pop_first() {
                 black_box(timer);
             }

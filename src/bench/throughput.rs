@@ -249,7 +249,6 @@ mod tests {
         // Per enrollment: the event, its enrollment, three requests, three outcomes, the wait's
         // begin and end, the exit. A fence is no record.
         assert_eq!((figures.enrollments, figures.records), (20, 20 * 11));
-        assert!(figures.seconds >= 1.0, "the wait is a real second");
         let left = std::fs::read_dir(parent.path()).unwrap().count();
         assert_eq!(left, 0, "what was measured in is removed");
     }
