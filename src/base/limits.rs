@@ -153,7 +153,8 @@ const _: () = assert!(CHECKPOINT_SLICE_BYTES + 4 * CHUNK_BYTES_MAX <= SYNC_BYTES
 /// cores; tests force the rare paths by making them small.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of cached pages: clean, dirty and being written together.
+    /// Bytes of cached pages as they are stored: clean, dirty and being written together. Decoded
+    /// they take about six times as much memory.
     pub cache_bytes: usize,
     /// Pages in the cache, at most; the tighter of the two bounds holds.
     pub cache_pages: usize,
@@ -169,10 +170,23 @@ pub struct Limits {
     pub deliveries: usize,
 }
 
+impl Limits {
+    /// The same with every bound where it works at all.
+    #[must_use]
+    pub fn within_reason(mut self) -> Self {
+        self.chunk_bytes = self.chunk_bytes.min(CHUNK_BYTES_MAX - 1024);
+        self.checkpoint_records = self.checkpoint_records.max(1);
+        self.cache_pages = self.cache_pages.max(1);
+        self.inbox_inputs = self.inbox_inputs.max(1);
+        self.deliveries = self.deliveries.max(1);
+        self
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            cache_bytes: 256 * 1024 * 1024,
+            cache_bytes: 64 * 1024 * 1024,
             cache_pages: usize::MAX,
             checkpoint_records: 1_000_000,
             chunk_bytes: 64 * 1024,

@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::ValueEnum;
+use crossbeam_channel::Receiver;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
@@ -21,10 +22,10 @@ use crate::{
     delivery::{Channels, Log, Outbox},
     engine::{
         AcceptLoss, Opening,
-        job::{Drive, Files, Finished, Pace, Plan, Progress, Summary},
+        job::{self, Drive, Files, Finished, Pace, Plan, Progress, Summary},
+        runner::{Outbound, Report},
     },
     model::Known,
-    store,
 };
 
 /// Drives flows with the events of a file.
@@ -92,12 +93,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         limits: limits()?,
         accept_loss: if args.accept_loss { AcceptLoss::Yes } else { AcceptLoss::No },
     };
-    let channels = channels(args.outbox.as_deref())?;
-    let workers = workers(&channels).map_err(Failure::refused)?;
     let pace = match args.clock {
         ClockArg::Virtual => Pace::Virtual,
         ClockArg::Real => Pace::Real(Arc::new(SystemClock)),
     };
+    let workers = || start_workers(args.outbox.as_deref());
     let drive = Drive::open(&args.data.data, &opening, plan, workers)?;
     drive.warnings().iter().for_each(|finding| tracing::warn!("{finding}"));
     let bar = progress_bar();
@@ -107,12 +107,14 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     report(finished, seconds, args.json)
 }
 
-fn channels(outbox: Option<&Path>) -> Result<Channels, Failure> {
-    let Some(dir) = outbox else { return Ok(Channels::all(Log)) };
-    let outbox = Outbox::open(dir).map_err(|source| {
-        Failure::from(store::Error::Io { what: "open the outbox", path: dir.to_owned(), source })
-    })?;
-    Ok(Channels::all(outbox))
+fn start_workers(outbox: Option<&Path>) -> Result<(Outbound, Receiver<Report>), job::Error> {
+    let channels = match outbox {
+        None => Channels::all(Log),
+        Some(dir) => Channels::all(Outbox::open(dir).map_err(|error| job::Error::Channel {
+            error: format!("the outbox {}: {error}", dir.display()),
+        })?),
+    };
+    workers(&channels).map_err(|error| job::Error::Channel { error: error.to_string() })
 }
 
 /// A bar on a terminal, nothing elsewhere.

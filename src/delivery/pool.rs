@@ -132,11 +132,11 @@ async fn attempt(channel: Arc<dyn Channel>, delivery: Delivery, limit: Duration)
     });
     match tokio::time::timeout(limit, &mut task).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => Outcome::Deferred { error: format!("channel {name} {}", failure(error)) },
+        Ok(Err(error)) => Outcome::Broken { error: format!("channel {name} {}", failure(error)) },
         Err(_) => {
             task.abort();
             let error = format!("channel {name} gave no answer within {} s", limit.as_secs());
-            Outcome::Deferred { error }
+            Outcome::Broken { error }
         }
     }
 }

@@ -28,6 +28,9 @@ use crate::{
     },
 };
 
+/// Keys removed between two syncs.
+const REMOVALS_MAX: usize = 1_000;
+
 /// How often `head` follows the log at least.
 const HEAD_PERIOD: Duration = Duration::from_secs(1);
 
@@ -136,7 +139,10 @@ impl Worker {
                 }
                 Next::Job(Job::Remove(keys)) => {
                     let _span = trace_span!("retire").entered();
-                    keys.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))?;
+                    for keys in keys.chunks(REMOVALS_MAX) {
+                        keys.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))?;
+                        self.sync()?;
+                    }
                 }
                 Next::Nothing => {}
                 Next::Head => self.write_head()?,
@@ -218,7 +224,7 @@ impl Worker {
         checkpoint::record(&*self.store, &checkpoint.state)?;
         self.store.sync()?;
         checkpoint::forget_below(&*self.store, checkpoint.state.at)?;
-        self.head_behind.get_or_insert(checkpoint.state.fold);
+        // Where nothing is behind, the head is at the checkpoint or past it already.
         self.write_head()?;
         let _ = self.report.send(Committed::Checkpointed).is_ok();
         Ok(())

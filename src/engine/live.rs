@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never};
+use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never};
 
 use super::{
     Error,
@@ -18,7 +18,7 @@ use super::{
     ticket::{Reply, Ticket},
 };
 use crate::{
-    base::{Clock, Span, Timestamp},
+    base::{Clock, Span, Timestamp, limits::STOP_TIMEOUT},
     machine::{
         input::{Answer, Input},
         record::Source,
@@ -200,10 +200,27 @@ impl Live {
             self.wait()?;
             self.round()?;
         }
+        self.settle_under_way()?;
         let Self { runner, stop, .. } = self;
         runner.finish()?;
         if let Some(stop) = stop {
             let _ = stop.send(Ok(())).is_ok();
+        }
+        Ok(())
+    }
+
+    /// Gives sends that are under way a while to end, so that they need not be repeated.
+    fn settle_under_way(&mut self) -> store::Result<()> {
+        self.runner.hold_deliveries();
+        let patience = after(STOP_TIMEOUT.to_std());
+        while self.runner.awaits_reports() {
+            crossbeam_channel::select! {
+                recv(self.reports) -> report => match report {
+                    Ok(report) => self.settle(report)?,
+                    Err(_) => return Ok(()),
+                },
+                recv(patience) -> _ => return Ok(()),
+            }
         }
         Ok(())
     }

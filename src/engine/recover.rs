@@ -15,7 +15,7 @@ use crate::{
     },
     store::{
         self, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log,
-        RecordReader, SledStore, Store, checkpoint, chunk,
+        RecordReader, SledStore, Store, Tree, checkpoint, chunk,
     },
 };
 
@@ -63,8 +63,16 @@ pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
     let (mut head, state) = Head::open(dir)?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
     let loss = check_head(state, &partition.fold, opening.accept_loss)?;
+    if loss.is_some() {
+        // Pages and timers may hold records that are gone; the LSNs of those are used again.
+        forget_projections(&*store)?;
+        partition = replay(&store, format.instance, &opening.limits)?;
+    }
     fence(&mut partition)?;
-    head.write(&HeadState::of(&partition.fold))?;
+    if loss.is_none() {
+        // Otherwise the head says what was lost until the log says so itself.
+        head.write(&HeadState::of(&partition.fold))?;
+    }
     Ok(Owned { partition, head: Some(head), loss })
 }
 
@@ -98,6 +106,7 @@ pub(super) fn replay(
     instance: InstanceId,
     limits: &Limits,
 ) -> store::Result<Partition> {
+    let limits = &limits.clone().within_reason();
     let log: Arc<dyn Log> = Arc::new(LocalLog::new(Arc::clone(store), PARTITION));
     let (at, memory, fold) = match checkpoint::load(&**store)? {
         Some((state, image)) => {
@@ -106,6 +115,11 @@ pub(super) fn replay(
         }
         None => (Lsn::ZERO, Memory::default(), Fold::new(instance, PARTITION)),
     };
+    if log.tail()? < fold.position() {
+        let what =
+            format!("it ends before position {}, which a checkpoint covers", fold.position());
+        return Err(store::Error::Damaged { what, place: "the log".to_owned() });
+    }
     let mut state = State::new(memory, limits.timer_span);
     let fold = replay_log(&mut state, &**store, &*log, fold, limits)?;
     state.refresh_catalog(&**store)?;
@@ -114,6 +128,18 @@ pub(super) fn replay(
     // What was replayed counts, or processes that are killed early would never checkpoint.
     partition.since_checkpoint = partition.latest().0.saturating_sub(at.0);
     Ok(partition)
+}
+
+/// Removes every projection: the log alone says what holds.
+fn forget_projections(store: &dyn Store) -> store::Result<()> {
+    checkpoint::forget(store)?;
+    store.sync()?;
+    for tree in [Tree::Rows, Tree::Timers] {
+        while let Some((key, _)) = store.above(tree, &[])? {
+            store.remove(tree, &key)?;
+        }
+    }
+    store.sync()
 }
 
 /// Applies every record after `fold` to `state`.

@@ -62,6 +62,7 @@ pub(super) struct Runner {
     out: BTreeMap<DeliveryId, InFlight>,
     /// How many of them through each channel.
     taken: BTreeMap<ChannelKind, usize>,
+    holding: bool,
     checkpointing: bool,
     /// Whether something changed since the last checkpoint.
     dirty: bool,
@@ -94,6 +95,7 @@ impl Runner {
             ready: BTreeMap::new(),
             out: BTreeMap::new(),
             taken: BTreeMap::new(),
+            holding: false,
             checkpointing: false,
             dirty,
         };
@@ -136,7 +138,9 @@ impl Runner {
 
     /// Whether so much waits for the commit thread that nothing more should be decided.
     pub(super) fn is_full(&self) -> bool {
-        !self.is_idle() && self.partition.unsealed_bytes() >= BATCH_BYTES || self.is_cache_full()
+        !self.is_idle() && self.partition.unsealed_bytes() >= BATCH_BYTES
+            || self.waiting.len() >= self.partition.limits.inbox_inputs
+            || self.is_cache_full()
     }
 
     /// Whether only a checkpoint makes room for more rows.
@@ -147,6 +151,8 @@ impl Runner {
 
     /// Hands what was decided to the commit thread, once it is done with the batch before.
     pub(super) fn submit(&mut self) {
+        // Here as well as after commits: reads and duplicates load pages and commit nothing.
+        self.evict();
         if !self.is_idle() || self.partition.latest() == self.submitted {
             return;
         }
@@ -237,6 +243,9 @@ impl Runner {
 
     /// Hands out deliveries whose records are durable, as far as there is room.
     pub(super) fn dispatch(&mut self) -> store::Result<()> {
+        if self.holding {
+            return Ok(());
+        }
         let durable = self.durable;
         while let Some(it) = self.partition.requested.pop_front_if(|it| it.lsn <= durable) {
             if let Some(flying) = self.partition.state.memory.in_flight.get(&(it.round, it.id)) {
@@ -287,10 +296,9 @@ impl Runner {
     /// Ends cleanly: everything durable, a checkpoint recorded, the head up to date.
     pub(super) fn finish(mut self) -> store::Result<Partition> {
         self.drain()?;
+        self.await_checkpoint()?;
         self.checkpoint();
-        while self.checkpointing {
-            self.wait_commit()?;
-        }
+        self.await_checkpoint()?;
         let Self { partition, committer, .. } = self;
         let reports = committer.reports.clone();
         drop(committer);
@@ -298,6 +306,23 @@ impl Runner {
             Some(error) => Err(error),
             None => Ok(partition),
         }
+    }
+
+    fn await_checkpoint(&mut self) -> store::Result<()> {
+        while self.checkpointing {
+            self.wait_commit()?;
+        }
+        Ok(())
+    }
+
+    /// Hands out nothing more: what is not with a worker yet waits for the next start.
+    pub(super) fn hold_deliveries(&mut self) {
+        self.holding = true;
+    }
+
+    /// Whether workers have deliveries that they have not reported on.
+    pub(super) fn awaits_reports(&self) -> bool {
+        !self.out.is_empty()
     }
 
     /// Waits until everything decided is durable.

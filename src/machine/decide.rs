@@ -28,8 +28,8 @@ use crate::{
         PartitionId, Timestamp,
         limits::{
             ACTIVITY_NAMES_MAX, ATTRIBUTES_BYTES_MAX, DEDUP_WINDOW, EMAIL_BYTES_MAX, EVENT_AGE_MAX,
-            EVENT_AHEAD_MAX, LINE_BYTES_MAX, NAME_BYTES_MAX, SUBSCRIPTION_BYTES_MAX,
-            SUBSCRIPTIONS_MAX,
+            EVENT_AHEAD_MAX, JSON_DEPTH_MAX, LINE_BYTES_MAX, NAME_BYTES_MAX,
+            SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX,
         },
     },
     model::{Activity, Customer, CustomerUpdate, Event, JsonText, LineCode, Subscription},
@@ -105,7 +105,11 @@ fn decide_event<V: View>(
     event: &Event,
 ) -> Result<Answer, Stop> {
     draft.require(&event_rows(event))?;
-    if event.name.len() > NAME_BYTES_MAX || event.properties.as_str().len() > LINE_BYTES_MAX {
+    let properties = &event.properties;
+    if event.name.len() > NAME_BYTES_MAX
+        || properties.as_str().len() > LINE_BYTES_MAX
+        || properties.depth() > JSON_DEPTH_MAX - 1
+    {
         return reject(draft, source, Rejection::EventTooLarge, LineCode::TooLarge);
     }
     if event.time.is_some_and(|time| time > draft.now.plus(EVENT_AHEAD_MAX)) {
@@ -226,7 +230,7 @@ fn attributes_after(before: &Customer, update: &CustomerUpdate) -> usize {
     kept.chain(set).sum()
 }
 
-/// Whether a part of the update is larger than any line may say; a caller can build one.
+/// Whether a part of the update is larger or deeper than any line may say; a caller can build one.
 fn is_oversized(update: &CustomerUpdate) -> bool {
     let longer =
         |field: &Option<Option<String>>, max| field.iter().flatten().any(|text| text.len() > max);
@@ -238,6 +242,7 @@ fn is_oversized(update: &CustomerUpdate) -> bool {
         || push.len() > SUBSCRIPTIONS_MAX
         || push.iter().any(|it| bytes(it) > SUBSCRIPTION_BYTES_MAX)
         || update.attributes.iter().map(attribute_bytes).sum::<usize>() > ATTRIBUTES_BYTES_MAX
+        || update.attributes.values().flatten().any(|it| it.depth() > JSON_DEPTH_MAX - 2)
 }
 
 fn attribute_bytes((name, value): (&String, &Option<JsonText>)) -> usize {
@@ -255,7 +260,7 @@ fn reject<V: View>(
         return Err(Stop::Rejected(rejection));
     }
     draft.push(LineRejected { source, code: code.number(), column: 1 });
-    Ok(Answer::Unchanged)
+    Ok(Answer::Refused { code, rejection })
 }
 
 impl<'a> Found<'a> {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     base::{ContentHash, DeliveryId, Lsn},
-    model::{CustomerUpdate, Definitions, Event, LineError},
+    model::{CustomerUpdate, Definitions, Event, LineCode, LineError},
 };
 
 /// Something that may happen.
@@ -97,6 +97,13 @@ pub enum Answer {
     Accepted,
     /// The event's id is remembered: nothing happened again.
     Duplicate,
+    /// A line was refused, and that is recorded; a caller would have got the rejection instead.
+    Refused {
+        /// What the record says.
+        code: LineCode,
+        /// Why.
+        rejection: Rejection,
+    },
     /// It changes nothing: a customer as known, a stale timer or report.
     Unchanged,
     /// Definitions are in force; how many of each are new or changed.

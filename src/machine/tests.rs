@@ -16,7 +16,7 @@ use super::{
 use crate::{
     base::{
         ContentHash, DeliveryId, EnrollmentId, Lsn, Span, Timestamp,
-        limits::{ATTEMPTS_MAX, ATTRIBUTES_BYTES_MAX, EVENT_AHEAD_MAX},
+        limits::{ATTEMPTS_MAX, ATTRIBUTES_BYTES_MAX, EVENT_AHEAD_MAX, JSON_DEPTH_MAX},
     },
     model::{CustomerUpdate, Event, JsonText, LineCode, PushKeys, Subscription},
 };
@@ -83,7 +83,8 @@ fn an_event_over_a_day_ahead_is_rejected() {
     let source = Source::Line { input: 0, offset: 9 };
     let (answer, records) = world.accept(now(), &Input::Event { source, event: line });
     let [Record::LineRejected(rejected)] = records.as_slice() else { panic!("{records:?}") };
-    assert_eq!((answer, rejected.source), (Answer::Unchanged, source));
+    let (code, rejection) = (LineCode::TooFarAhead, Rejection::TooFarAhead);
+    assert_eq!((answer, rejected.source), (Answer::Refused { code, rejection }, source));
     assert_eq!(LineCode::from_number(rejected.code), Some(LineCode::TooFarAhead));
 
     let (answer, records) = world.accept(now(), &event(&ahead(Span::ZERO)));
@@ -131,7 +132,15 @@ fn what_a_caller_builds_is_bounded() {
     let long = "x".repeat(100_000);
     let built = Event::parse(br#"{"name":"go","customer":"a"}"#).unwrap();
     let properties = JsonText::parse(&format!(r#"{{"a":"{long}"}}"#)).unwrap();
-    for event in [Event { properties, ..built.clone() }, Event { name: long.clone(), ..built }] {
+    let deep = |levels: usize| {
+        (0..levels).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]))
+    };
+    let too_deep = JsonText::new(&deep(JSON_DEPTH_MAX));
+    for event in [
+        Event { properties, ..built.clone() },
+        Event { properties: too_deep, ..built.clone() },
+        Event { name: long.clone(), ..built },
+    ] {
         let input = Input::Event { source: Source::Api, event };
         assert_eq!(world.give(now(), &input), Err(Rejection::EventTooLarge));
     }
@@ -141,12 +150,14 @@ fn what_a_caller_builds_is_bounded() {
     let device =
         |endpoint: &str| Subscription { endpoint: endpoint.to_owned(), keys: keys.clone() };
     let removed = (0..20_000).map(|n| (n.to_string(), None)).collect();
+    let too_deep = [("a".to_owned(), Some(JsonText::new(&deep(JSON_DEPTH_MAX - 1))))].into();
     for update in [
         CustomerUpdate { email: field(), ..built.clone() },
         CustomerUpdate { timezone: field(), ..built.clone() },
         CustomerUpdate { locale: field(), ..built.clone() },
         CustomerUpdate { push: Some(vec![device("https://p"); 17]), ..built.clone() },
         CustomerUpdate { push: Some(vec![device(&long)]), ..built.clone() },
+        CustomerUpdate { attributes: too_deep, ..built.clone() },
         CustomerUpdate { attributes: removed, ..built },
     ] {
         let input = Input::Customer { source: Source::Api, update };

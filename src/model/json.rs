@@ -37,7 +37,25 @@ impl JsonText {
         Ok(value)
     }
 
-    /// The text of `value`.
+    /// How deep it nests: 0 for a plain value.
+    pub fn depth(&self) -> usize {
+        let (mut deepest, mut depth) = (0_usize, 0_usize);
+        let (mut quoted, mut escaped) = (false, false);
+        for byte in self.0.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b'[' | b'{' if !quoted => depth += 1,
+                b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            deepest = deepest.max(depth);
+        }
+        deepest
+    }
+
+    /// The text of `value`, which the caller keeps shallow: see [`JsonText::depth`].
     pub fn new(value: &serde_json::Value) -> Self {
         Self(value.to_string())
     }
@@ -226,6 +244,13 @@ mod tests {
                     .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
             ]
         })
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_texts() {
+        for (text, depth) in [("1", 0), (r#""[[\"[""#, 0), ("[]", 1), (r#"{"a":[{}],"b":{}}"#, 3)] {
+            assert_eq!(JsonText::parse(text).unwrap().depth(), depth, "{text}");
+        }
     }
 
     #[test]

@@ -94,6 +94,11 @@ pub fn forget_below(store: &dyn Store, at: Lsn) -> Result<(), Error> {
     Ok(())
 }
 
+/// Removes the checkpoint in force.
+pub fn forget(store: &dyn Store) -> Result<(), Error> {
+    store.remove(Tree::Meta, CHECKPOINT)
+}
+
 fn memory_key(at: Lsn, part: u32) -> Vec<u8> {
     let mut key = MEMORY.to_vec();
     key.extend_from_slice(&at.0.to_be_bytes());

@@ -171,7 +171,7 @@ fn play_run(
         sender.send(report).expect("the job outlives its deliveries");
         Ok(())
     });
-    let drive = Drive::open(&dir.join("data"), &opening, plan, (outbound, receiver))?;
+    let drive = Drive::open(&dir.join("data"), &opening, plan, || Ok((outbound, receiver)))?;
     drive.until(run.until).run(&mut |_| {}).map(|_| ())
 }
 

@@ -124,12 +124,12 @@ fn a_panic_and_a_long_error_come_back_as_outcomes_and_the_worker_goes_on() {
             outcome
         })
         .collect();
-    let deferred = |error: &str| Outcome::Deferred { error: error.to_owned() };
+    let broken = |error: &str| Outcome::Broken { error: error.to_owned() };
     assert_eq!(
         outcomes,
         [
-            deferred("channel broken panicked: the 4 th of May"),
-            deferred("channel broken panicked: a plain text"),
+            broken("channel broken panicked: the 4 th of May"),
+            broken("channel broken panicked: a plain text"),
             Outcome::Rejected { error: "é".repeat(ERROR_BYTES_MAX / 2) },
         ]
     );
@@ -140,7 +140,7 @@ async fn a_send_without_answer_is_deferred() {
     let silent = Delivery { attempt: 4, ..mail(1) };
     let outcome = attempt(Arc::new(Broken), silent, Duration::ZERO).await;
     let error = "channel broken gave no answer within 0 s".to_owned();
-    assert_eq!(outcome, Outcome::Deferred { error });
+    assert_eq!(outcome, Outcome::Broken { error });
 }
 
 #[tokio::test]

@@ -16,16 +16,16 @@ use super::{
 use crate::{
     base::{Clock, DeliveryId, Lsn, Timestamp},
     engine::{
-        recover::Opening,
+        recover::{self, Opening},
         runner::{Outbound, Report, Runner},
     },
     machine::{
         apply::TimerSet,
         delivery::Outcome,
-        input::Input,
+        input::{Answer, Input},
         memory::{LastInput, Memory},
     },
-    model::Finding,
+    model::{Finding, LineError},
 };
 
 /// How time passes between two instants.
@@ -100,10 +100,13 @@ impl Drive {
         dir: &Path,
         opening: &Opening,
         plan: Plan,
-        (outbound, reports): (Outbound, Receiver<Report>),
+        workers: impl FnOnce() -> Result<(Outbound, Receiver<Report>), Error>,
     ) -> Result<Self, Error> {
         let first_event = plan.first_event_time()?;
-        Self::over(Runner::open(dir, opening, outbound)?, plan, first_event, reports)
+        let owned = recover::own(dir, opening)?;
+        // Only who holds the directory may touch what the workers write to.
+        let (outbound, reports) = workers()?;
+        Self::over(Runner::start(owned, outbound)?, plan, first_event, reports)
     }
 
     /// Works out what of the files is new to what the runner holds.
@@ -240,7 +243,8 @@ impl Drive {
     }
 
     fn next_instant(&mut self, line: Next) -> Result<Action, Error> {
-        let due = self.runner.partition.next_due()?;
+        // The end of time never comes.
+        let due = self.runner.partition.next_due()?.filter(|due| *due < Timestamp::MAX);
         Ok(match (line, due) {
             (Next::At(time), Some(due)) => Action::Advance(time.min(due)),
             (Next::At(time), None) => Action::Advance(time),
@@ -253,7 +257,10 @@ impl Drive {
 
     fn decide(&mut self, input: &Input) -> Result<(), Error> {
         let answer = self.runner.decide(self.now, input)?;
-        answer.expect("a line is never rejected without a record");
+        let answer = answer.expect("a line is never rejected without a record");
+        if let Answer::Refused { code, rejection } = answer {
+            self.feed.refuse_last(LineError { code, column: 1, message: rejection.to_string() });
+        }
         self.runner.submit();
         self.absorb()?;
         while self.runner.is_full() {

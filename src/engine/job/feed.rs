@@ -308,6 +308,9 @@ impl LinesPiece {
             let Some(Line { bytes, offset }) = line else {
                 return self.ended().map(|()| None);
             };
+            if offset > self.input.file.length {
+                return Err(Error::Changed { path: self.input.path.clone() });
+            }
             self.line_number += 1;
             self.peeked = Some((read(self.input.file.kind, &bytes), offset));
         }
@@ -326,6 +329,21 @@ impl LinesPiece {
 }
 
 impl Feed {
+    /// Notes that the line taken last was refused by what the directory holds.
+    pub(super) fn refuse_last(&mut self, error: LineError) {
+        if let Some(Piece::Lines(piece)) = self.pieces.front() {
+            let (line, offset) = (piece.line_number, piece.offset);
+            let rejected = RejectedLine { path: piece.input.path.clone(), line, offset, error };
+            self.note(rejected);
+        }
+    }
+
+    fn note(&mut self, line: RejectedLine) {
+        if self.rejected.len() < REJECTED_MAX {
+            self.rejected.push(line);
+        }
+    }
+
     /// Lines of the given files that were refused, in this run or an earlier one.
     pub(super) fn rejected_in_inputs(&self, memory: &Memory) -> u64 {
         let given = memory.inputs.iter().filter(|state| self.given.contains(&state.hash));
@@ -376,5 +394,28 @@ impl Feed {
                 Input::BadLine { source, error }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn lines_that_come_while_a_file_is_read_are_not_taken() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let line = br#"{"name":"go","customer":"a"}"#;
+        file.write_all(&[line, &b"\n"[..]].concat()).unwrap();
+        let files = Files { events: Some(file.path().to_owned()), ..Files::default() };
+        let plan = Plan::new(&files).unwrap();
+        let mut feed = plan.feed(&Memory::default(), &Catalog::default()).unwrap();
+        file.write_all(line).unwrap();
+        for expected in ["Opening", "Event"] {
+            assert_eq!(feed.peek().unwrap(), Next::Now);
+            let input = format!("{:?}", feed.take().unwrap());
+            assert!(input.starts_with(expected), "{input}");
+        }
+        assert!(matches!(feed.peek(), Err(Error::Changed { .. })));
     }
 }
