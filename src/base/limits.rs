@@ -154,7 +154,7 @@ const _: () = assert!(CHECKPOINT_SLICE_BYTES + 4 * CHUNK_BYTES_MAX <= SYNC_BYTES
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of cached pages as they are stored: clean, dirty and being written together. Decoded
-    /// they take about six times as much memory.
+    /// they take several times as much memory.
     pub cache_bytes: usize,
     /// Pages in the cache, at most; the tighter of the two bounds holds.
     pub cache_pages: usize,
@@ -186,7 +186,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: 256 * 1024 * 1024,
             cache_pages: usize::MAX,
             checkpoint_records: 1_000_000,
             chunk_bytes: 64 * 1024,
