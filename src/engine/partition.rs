@@ -105,7 +105,7 @@ impl Partition {
     }
 
     /// The time of the latest record.
-    pub(super) fn recorded_time(&self) -> Timestamp {
+    pub fn recorded_time(&self) -> Timestamp {
         self.state.memory.now
     }
 

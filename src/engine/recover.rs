@@ -7,7 +7,7 @@ use tracing::{debug, debug_span, trace_span, warn};
 
 use super::{partition::Partition, state::State};
 use crate::{
-    base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp},
+    base::{InstanceId, Limits, Lsn, Malformed, PartitionId},
     machine::{
         apply::{apply, rows_of},
         memory::Memory,
@@ -221,11 +221,4 @@ pub fn random_instance() -> InstanceId {
     let mut bytes = [0; 16];
     bytes.iter_mut().zip(half().into_iter().chain(half())).for_each(|(to, from)| *to = from);
     InstanceId(bytes)
-}
-
-impl Partition {
-    /// The time of the latest record.
-    pub fn now(&self) -> Timestamp {
-        self.recorded_time()
-    }
 }

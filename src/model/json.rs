@@ -39,20 +39,7 @@ impl JsonText {
 
     /// How deep it nests: 0 for a plain value.
     pub fn depth(&self) -> usize {
-        let (mut deepest, mut depth) = (0_usize, 0_usize);
-        let (mut quoted, mut escaped) = (false, false);
-        for byte in self.0.bytes() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                b'[' | b'{' if !quoted => depth += 1,
-                b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            deepest = deepest.max(depth);
-        }
-        deepest
+        nesting(self.0.as_bytes()).max().unwrap_or(0)
     }
 
     /// The text of `value`, which the caller keeps shallow: see [`JsonText::depth`].
@@ -111,8 +98,13 @@ impl<'de> Deserialize<'de> for JsonText {
 /// The offset of the first bracket that nests deeper than [`JSON_DEPTH_MAX`]. Needs no valid JSON,
 /// so that it can go before every reader that recurses.
 pub(super) fn too_deep_at(bytes: &[u8]) -> Option<usize> {
+    nesting(bytes).position(|depth| depth > JSON_DEPTH_MAX)
+}
+
+/// After each byte, how many brackets are open outside of texts.
+fn nesting(bytes: &[u8]) -> impl Iterator<Item = usize> {
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    for (offset, byte) in bytes.iter().enumerate() {
+    bytes.iter().map(move |byte| {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
@@ -122,11 +114,8 @@ pub(super) fn too_deep_at(bytes: &[u8]) -> Option<usize> {
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if depth > JSON_DEPTH_MAX {
-            return Some(offset);
-        }
-    }
-    None
+        depth
+    })
 }
 
 /// Reads one value to the end as strictly as [`JsonText`] does, but keeps duplicate keys for the

@@ -258,8 +258,13 @@ impl Drive {
     fn decide(&mut self, input: &Input) -> Result<(), Error> {
         let answer = self.runner.decide(self.now, input)?;
         let answer = answer.expect("a line is never rejected without a record");
-        if let Answer::Refused { code, rejection } = answer {
-            self.feed.refuse_last(LineError { code, column: 1, message: rejection.to_string() });
+        match (input, answer) {
+            (Input::BadLine { error, .. }, _) => self.feed.refuse_last(error.clone()),
+            (_, Answer::Refused { code, rejection }) => {
+                let message = rejection.to_string();
+                self.feed.refuse_last(LineError { code, column: 1, message });
+            }
+            _ => {}
         }
         self.runner.submit();
         self.absorb()?;

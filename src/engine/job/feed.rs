@@ -329,18 +329,13 @@ impl LinesPiece {
 }
 
 impl Feed {
-    /// Notes that the line taken last was refused by what the directory holds.
+    /// Keeps for the end of the run that the line taken last was refused.
     pub(super) fn refuse_last(&mut self, error: LineError) {
-        if let Some(Piece::Lines(piece)) = self.pieces.front() {
-            let (line, offset) = (piece.line_number, piece.offset);
-            let rejected = RejectedLine { path: piece.input.path.clone(), line, offset, error };
-            self.note(rejected);
-        }
-    }
-
-    fn note(&mut self, line: RejectedLine) {
-        if self.rejected.len() < REJECTED_MAX {
-            self.rejected.push(line);
+        if let Some(Piece::Lines(piece)) = self.pieces.front()
+            && self.rejected.len() < REJECTED_MAX
+        {
+            let (path, line, offset) = (piece.input.path.clone(), piece.line_number, piece.offset);
+            self.rejected.push(RejectedLine { path, line, offset, error });
         }
     }
 
@@ -385,14 +380,7 @@ impl Feed {
             Read::Blank => Input::BlankLine { source },
             Read::Customer(update) => Input::Customer { source, update },
             Read::Event(event) => Input::Event { source, event },
-            Read::Bad(error) => {
-                if self.rejected.len() < REJECTED_MAX {
-                    let (path, line) = (piece.input.path.clone(), piece.line_number);
-                    let error = error.clone();
-                    self.rejected.push(RejectedLine { path, line, offset, error });
-                }
-                Input::BadLine { source, error }
-            }
+            Read::Bad(error) => Input::BadLine { source, error },
         })
     }
 }

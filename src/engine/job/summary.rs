@@ -10,7 +10,6 @@ use crate::{
     machine::{
         counters::{CampaignCounts, FlowCounts, StepCounts},
         memory::index,
-        reason::InputKind,
     },
     store,
 };
@@ -172,11 +171,5 @@ impl Partition {
             }
         }
         (counts, steps)
-    }
-
-    /// Whether every line of every input of this kind has been dealt with.
-    pub fn has_read_all(&self, kind: InputKind) -> bool {
-        let inputs = &self.state.memory.inputs;
-        inputs.iter().filter(|it| it.kind == kind).all(|it| it.offset == it.length)
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    process::Stdio,
+    process::{Child, Stdio},
 };
 
 use onward::{
@@ -158,15 +158,17 @@ fn stored_bytes_that_are_not_what_was_written_are_4() {
     desk.on_data(&["verify"]).code(4).says(&["is damaged", "checksum"]);
 }
 
+/// The retail run under way, telling on standard error which spans begin and end.
+fn traced_retail(desk: &Desk) -> Child {
+    let mut command = run_retail(desk);
+    command.env("ONWARD_LOG", "onward=trace").stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
 #[test]
 fn a_file_that_was_read_half_way_must_be_given_again() {
     let desk = Desk::new();
-    let mut child = run_retail(&desk)
-        .env("ONWARD_LOG", "onward=trace")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = traced_retail(&desk);
     let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let synced = lines.filter(|line| line.contains(" sync: ") && line.contains(": close "));
     assert_eq!(synced.take(40).count(), 40, "the run is long enough");
@@ -193,12 +195,7 @@ fn a_file_that_was_read_half_way_must_be_given_again() {
 #[test]
 fn a_second_run_at_the_same_time_is_refused() {
     let desk = Desk::new();
-    let mut child = run_retail(&desk)
-        .env("ONWARD_LOG", "onward=trace")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = traced_retail(&desk);
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("fence: ") && line.contains(": close ")));
     // Nobody reads on, so the first run cannot end before the second has tried.
