@@ -7,6 +7,7 @@ pub mod bytes;
 pub mod codec;
 pub mod id;
 pub mod limits;
+pub(crate) mod planted;
 pub mod time;
 
 pub use bytes::{Malformed, Reader};
