@@ -33,8 +33,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct SledStore {
     dir: PathBuf,
-    trees: [sled::Tree; Tree::ALL.len()],
-    db: sled::Db,
+    trees: Guarded<[sled::Tree; Tree::ALL.len()]>,
+    db: Guarded<sled::Db>,
     /// Our descriptor of sled's file. The lock makes syncs take turns, because the kernel tells of
     /// a failed write once: the next `fdatasync` would succeed.
     device: Mutex<File>,
@@ -50,9 +50,10 @@ impl SledStore {
         create_dir(&dir)?;
         let lock = lock(&dir)?;
         remove_unfinished_snapshots(&dir)?;
+        remove_unfinished_settings(&dir)?;
         let device = open_device(&dir.join("db"))?;
-        let db = open_or_scan(&dir)?;
-        let trees = open_trees(&dir, &db)?;
+        let db = Guarded(Some(open_or_scan(&dir)?));
+        let trees = Guarded(Some(open_trees(&dir, db.get())?));
         let store = Self {
             trees,
             db,
@@ -77,7 +78,7 @@ impl SledStore {
     }
 
     fn tree(&self, tree: Tree) -> &sled::Tree {
-        let [log, rows, timers, meta] = &self.trees;
+        let [log, rows, timers, meta] = self.trees.get();
         match tree {
             Tree::Log => log,
             Tree::Rows => rows,
@@ -104,6 +105,24 @@ impl SledStore {
 
     fn poison(&self) {
         self.poisoned.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A handle of sled's: the last one to be dropped writes and syncs, and panics where that fails.
+/// Whoever wanted to hear of a failure has asked for a sync before.
+#[derive(Debug)]
+struct Guarded<T>(Option<T>);
+
+impl<T> Guarded<T> {
+    const fn get(&self) -> &T {
+        self.0.as_ref().expect("only dropping takes it")
+    }
+}
+
+impl<T> Drop for Guarded<T> {
+    fn drop(&mut self) {
+        let handle = self.0.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(handle))).is_ok();
     }
 }
 
@@ -145,7 +164,7 @@ impl Store for SledStore {
 
     fn sync(&self) -> Result<(), Error> {
         let device = self.device.lock().expect("no holder of this lock panics");
-        self.call("flush", || self.db.flush())?;
+        self.call("flush", || self.db.get().flush())?;
         if is_planted!("skip_fdatasync") {
             return Ok(());
         }
@@ -156,7 +175,7 @@ impl Store for SledStore {
     }
 
     fn size_on_disk(&self) -> Result<u64, Error> {
-        self.call("measure", || self.db.size_on_disk())
+        self.call("measure", || self.db.get().size_on_disk())
     }
 }
 
@@ -235,9 +254,10 @@ fn open_or_scan(dir: &Path) -> Result<sled::Db, Error> {
 }
 
 fn open_when_unlocked(dir: &Path) -> Result<sled::Db, Error> {
+    let by_default = is_planted!("default_segment_size");
     let config = sled::Config::new()
         .path(dir)
-        .segment_size(SEGMENT_BYTES)
+        .segment_size(if by_default { 512 * 1024 } else { SEGMENT_BYTES })
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(None)
         .use_compression(false);
@@ -265,6 +285,16 @@ fn remove_unfinished_snapshots(dir: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Removes what sled wrote down of its configuration where a crash may have torn it: the head comes
+/// after the sync that covers it. sled writes the same again.
+fn remove_unfinished_settings(dir: &Path) -> Result<(), Error> {
+    let path = dir.join("conf");
+    if dir.join("head").exists() || !path.exists() {
+        return Ok(());
+    }
+    fs::remove_file(&path).map_err(Error::io("remove", &path))
 }
 
 /// Renames every snapshot; tells whether there was any.
