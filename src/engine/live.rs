@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never};
+use crossbeam_channel::{Receiver, Sender, after, never, unbounded};
 
 use super::{
     Error,
@@ -58,7 +58,10 @@ enum Message {
 
 /// The handle of a running engine.
 pub struct Engine {
+    /// Unbounded, because crossbeam's bounded channels keep what nobody will receive any more, and
+    /// who waits for its answer would wait for ever.
     inbox: Sender<Message>,
+    inbox_inputs: usize,
     thread: Option<JoinHandle<()>>,
     /// Why it stopped by itself.
     fault: Arc<OnceLock<String>>,
@@ -84,20 +87,25 @@ impl Engine {
         let (outbound, reports) = workers;
         let runner = Runner::open(dir, opening, outbound)?;
         check_clock(&runner.partition, clock.now(), check)?;
-        let (inbox, messages) = bounded(opening.limits.inbox_inputs);
+        let (inbox, messages) = unbounded();
+        let inbox_inputs = opening.limits.inbox_inputs.max(1);
         let fault = Arc::new(OnceLock::new());
         let told = Arc::clone(&fault);
         let thread = thread::Builder::new()
             .name("onward-partition".to_owned())
             .spawn(move || {
+                // The inbox outlives the loop, so that who finds it closed finds the reason.
+                let inbox = messages.clone();
                 let live = Live { runner, messages, reports, clock, stop: None };
                 if let Err(error) = live.run() {
                     tracing::error!(%error, "the engine has stopped");
                     let _ = told.set(error.to_string()).is_ok();
                 }
+                drop(inbox);
             })
             .expect("the system starts threads");
-        Ok(Self { inbox, thread: Some(thread), fault, publishing: Mutex::new(()) })
+        let (thread, publishing) = (Some(thread), Mutex::new(()));
+        Ok(Self { inbox, inbox_inputs, thread, fault, publishing })
     }
 
     /// Sends an input in; the ticket resolves when its records are durable.
@@ -147,7 +155,6 @@ impl Engine {
     /// Stops cleanly: what was accepted is durable, a checkpoint is recorded.
     pub fn close(mut self) -> Result<(), Error> {
         let (reply, ticket) = Ticket::new();
-        // A full inbox empties, because the thread is running.
         if self.inbox.send(Message::Stop(reply)).is_err() {
             return Err(self.stopped());
         }
@@ -162,10 +169,11 @@ impl Engine {
     }
 
     fn send(&self, message: Message) -> Result<(), Error> {
-        self.inbox.try_send(message).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => self.stopped(),
-        })
+        // Callers at the same time may each find the last place free, and all take it.
+        if self.inbox.len() >= self.inbox_inputs {
+            return Err(Error::Busy);
+        }
+        self.inbox.send(message).map_err(|_| self.stopped())
     }
 
     fn stopped(&self) -> Error {
