@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
 use tracing::trace_span;
 
-use crate::base::{ContentHash, limits::OUTBOX_BATCH};
+use crate::base::{ContentHash, limits::OUTBOX_BATCH, planted::is_planted};
 use crate::machine::delivery::Outcome;
 
 /// Files that are not whole yet; readers of the directory skip them.
@@ -102,7 +102,9 @@ fn create(dir: &Path, file: &File, path: &Path) -> io::Result<()> {
         let mut handle = Handle::create(&temporary)?;
         handle.write_all(&file.bytes).map(|()| handle)
     })?;
-    trace_span!("outbox_sync").in_scope(|| handle.sync_all())?;
+    if !is_planted!("skip_outbox_file_sync") {
+        trace_span!("outbox_sync").in_scope(|| handle.sync_all())?;
+    }
     trace_span!("outbox_rename").in_scope(|| fs::rename(&temporary, path))
 }
 
