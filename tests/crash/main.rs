@@ -5,104 +5,30 @@
 //! same moments, as far as the scheduler grants them.
 
 #[cfg(test)]
+#[path = "../shop/place.rs"]
+mod place;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod trace;
 #[cfg(test)]
+#[path = "../shop/whole.rs"]
+mod whole;
+#[cfg(test)]
+#[path = "../shop/workload.rs"]
 mod workload;
 
 #[cfg(test)]
 mod kill {
-    use std::{collections::BTreeMap, hash::BuildHasher, time::Duration};
-
-    use serde_json::Value;
+    use std::time::Duration;
 
     use super::{
-        process::{Moment, Place, TIGHT, Which},
+        place::{Place, TIGHT, Which},
+        process::Moment,
         trace::{PATHS, Tally},
-        workload::{self, Random},
+        whole::Whole,
+        workload::{self, Random, Scale},
     };
-
-    /// What an undisturbed run leaves behind each command.
-    struct Whole {
-        summary: Value,
-        log: Vec<u8>,
-        messages: BTreeMap<String, Vec<u8>>,
-        /// How many lines of the log there are before each message may leave, by its file's stem.
-        requested: BTreeMap<String, usize>,
-        /// How many lines of the log there are once each message must be there.
-        sent: BTreeMap<String, usize>,
-    }
-
-    impl Whole {
-        fn of(place: &Place, which: Which) -> Self {
-            let summary = place.finish(which);
-            let log = place.log();
-            let mut whole = Self {
-                summary,
-                messages: place.messages(),
-                requested: BTreeMap::new(),
-                sent: BTreeMap::new(),
-                log: Vec::new(),
-            };
-            for (line, count) in log.split_inclusive(|byte| *byte == b'\n').zip(1..) {
-                let record: Value = serde_json::from_slice(line).unwrap();
-                let stem = || {
-                    let enrollment = record["enrollment"].as_str().unwrap();
-                    let base = format!("{enrollment}.{}", record["at"]["visit"]);
-                    match record["subscription"].as_u64() {
-                        None | Some(0) => base,
-                        Some(number) => format!("{base}.{number}"),
-                    }
-                };
-                match record["record"].as_str().unwrap() {
-                    "DeliveryRequested" => drop(whole.requested.insert(stem(), count)),
-                    "DeliverySent" => drop(whole.sent.insert(stem(), count)),
-                    _ => {}
-                }
-            }
-            whole.log = log;
-            whole
-        }
-
-        /// What a killed run has left so far is a part of this, and nothing has left too early.
-        fn holds(&self, place: &Place) {
-            let log = place.log();
-            assert!(
-                self.log.starts_with(&log),
-                "the log of a killed run is a beginning of the whole"
-            );
-            let records = log.split_inclusive(|byte| *byte == b'\n').count();
-            let messages = place.messages();
-            for (name, bytes) in &messages {
-                assert_eq!(self.messages.get(name), Some(bytes), "{name}");
-                let at = self.requested[stem(name)];
-                assert!(at <= records, "{name} left before record {at} was there; {records} are");
-            }
-            let stems: Vec<&str> = messages.keys().map(|name| stem(name)).collect();
-            for (sent, at) in &self.sent {
-                let is_there = stems.contains(&sent.as_str());
-                assert!(*at > records || is_there, "{sent} is recorded as sent and is not there");
-            }
-        }
-
-        fn equals(&self, place: &Place, summary: &Value) {
-            assert_eq!(*summary, self.summary);
-            assert!(place.log() == self.log, "log --json is byte for byte that of the whole run");
-            assert!(place.messages() == self.messages, "the outbox is that of the whole run");
-            let names = place.outbox_names();
-            assert!(names.iter().eq(self.messages.keys()), "nothing else is in the outbox");
-        }
-    }
-
-    fn stem(name: &str) -> &str {
-        name.trim_end_matches(".eml").trim_end_matches(".push.json")
-    }
-
-    fn seed() -> u64 {
-        let given = std::env::var("SEED").ok().map(|text| text.parse().expect("SEED is a number"));
-        given.unwrap_or_else(|| std::hash::RandomState::new().hash_one("seed") % 1_000_000)
-    }
 
     /// A moment: half of them aim at the path that was interrupted least, the others anywhere.
     fn moment(random: &mut Random, tally: &Tally, limits: &str) -> Moment {
@@ -140,7 +66,7 @@ mod kill {
             // Looking reads the directory as the next start would, so it must not happen always.
             match random.below(4) {
                 0 if place.exists() => place.verify(),
-                1 if place.exists() => whole.holds(place),
+                1 if place.exists() => whole.holds(&place.log(), &place.messages()),
                 _ => {}
             }
         }
@@ -154,10 +80,11 @@ mod kill {
 
     #[test]
     fn killed_runs_end_as_if_nothing_had_happened() {
-        let seed = seed();
+        let seed = workload::seed();
         println!("SEED={seed}");
         let root = tempfile::tempdir().unwrap();
-        let until = workload::write(root.path(), seed);
+        let scale = Scale { customers: 400, events: [2_500, 1_000], days: 300 };
+        let until = workload::write(root.path(), seed, scale);
         let place = |name: &str, limits| {
             let dir = root.path().join(name);
             std::fs::create_dir(&dir).unwrap();
