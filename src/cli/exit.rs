@@ -2,7 +2,12 @@
 
 use std::{fmt::Display, io::Write, process::ExitCode};
 
-use crate::{bench, engine::job, model::Findings, store};
+use crate::{
+    bench,
+    engine::{self, job},
+    model::Findings,
+    store,
+};
 
 pub(super) const HELP: &str = "\
 Exit codes:
@@ -77,10 +82,20 @@ impl From<store::Error> for Failure {
             | store::Error::Damaged { .. }
             | store::Error::Conflict { .. }
             | store::Error::Shortened { .. }
+            | store::Error::NoWayBack { .. }
             | store::Error::Thawed
             | store::Error::Poisoned { .. } => FAULT,
         };
         Self { code, message: error.to_string() }
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        match error {
+            engine::Error::Store(error) => error.into(),
+            other => Self::refused(other),
+        }
     }
 }
 

@@ -5,7 +5,11 @@ use std::{
     process::ExitCode,
 };
 
-use super::{Data, exit::Failure, limits, parse_lsn};
+use super::{
+    Data,
+    exit::{Failure, tell},
+    limits, parse_lsn,
+};
 use crate::{
     base::Lsn,
     engine::{history::Logged, recover},
@@ -26,6 +30,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let partition = recover::read(&args.data.data, &limits()?)?;
+    let begins = partition.start()?.at().next();
+    if args.from < begins && begins > Lsn(1) {
+        tell(format!("the records before {begins} are trimmed"));
+    }
     let mut out = BufWriter::new(std::io::stdout().lock());
     partition.each_record(args.from, &mut |logged: Logged| {
         let json = logged.json(partition.id());

@@ -102,6 +102,8 @@ fn set_limit(limits: &mut Limits, setting: &str) -> Option<()> {
         "cache_pages" => limits.cache_pages = value.parse().ok()?,
         "checkpoint_records" => limits.checkpoint_records = value.parse().ok()?,
         "chunk_bytes" => limits.chunk_bytes = value.parse().ok()?,
+        "keep_log" => limits.keep_log = Some(Span::parse(value).ok()?),
+        "base_copy_bytes" => limits.base_copy_bytes = value.parse().ok()?,
         "timer_span" => limits.timer_span = Span::parse(value).ok()?,
         "deliveries" => limits.deliveries = value.parse().ok()?,
         _ => return None,

@@ -106,6 +106,15 @@ pub enum Error {
         /// When.
         at: Timestamp,
     },
+    /// What is left of the log does not give the rows again.
+    #[error(
+        "the log is trimmed up to record {trimmed}, and what is left of it cannot give the rows \
+         again without the acknowledged records that are gone; restore a backup"
+    )]
+    NoWayBack {
+        /// The last record that is trimmed.
+        trimmed: Lsn,
+    },
     /// Somebody reads rows as they were at a checkpoint, and the engine had to go on to the next.
     #[error(
         "the rows did not stay as they were while they were read: the cache had no room for what \

@@ -7,18 +7,21 @@
 //! | rows | `p`, lower bound of the page | a page, see [`page`] |
 //! | timers | `t`, first due (i64), checkpoint (u64), number (u32) | a piece, see [`timers`] |
 //! | meta | `checkpoint`, `format`, `memory` + checkpoint (u64) + part (u32) | see [`checkpoint`] |
+//! | meta | `base` + LSN (u64), and its parts | see [`base`] |
 //!
 //! All integers are big-endian, so that keys sort as numbers.
 //!
 //! **Architecture invariant:** nothing here knows flows: records are kinds and bytes, rows a trait.
 //! Only `sled.rs` names sled, and nothing above this layer reads the trees.
 
+pub mod base;
 pub mod checkpoint;
 pub mod chunk;
 mod error;
 pub mod fold;
 mod frame;
 pub mod head;
+pub mod image;
 pub mod log;
 mod memory;
 pub mod page;
@@ -32,6 +35,7 @@ mod conformance;
 mod golden;
 
 pub use self::{
+    base::{BaseState, BaseWriter, Start},
     checkpoint::{CheckpointState, DirectoryFormat, MemoryImage},
     chunk::{Chunk, ChunkBuilder, Record, Stamp},
     error::Error,
