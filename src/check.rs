@@ -20,7 +20,7 @@ use crate::{
     store::{
         Chunk, ChunkBuilder, Effect, Fold, Group, Stamp, base,
         chunk::{self, ChunkKind},
-        head,
+        export, head,
         page::{self, decode_page, encode_page},
         timers,
     },
@@ -138,6 +138,12 @@ pub fn timer_run(data: &[u8]) {
 pub fn base(data: &[u8]) {
     let Ok(state) = base::decode(&with_frame_crc(data)) else { return };
     assert_eq!(base::decode(&base::encode(&state)), Ok(state), "a base reads back as written");
+}
+
+/// An entry of an export decodes or not; what decodes reads back as written.
+pub fn export(data: &[u8]) {
+    let Ok(entry) = export::decode(&with_frame_crc(data)) else { return };
+    assert_eq!(export::decode(&export::encode(&entry)), Ok(entry), "an entry reads back");
 }
 
 /// A slot of the head decodes or not; what decodes reads back as written.
@@ -279,7 +285,8 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const CHECKS: [(&str, Check); 11] = [
+    const CHECKS: [(&str, Check); 12] = [
+        ("export", export),
         ("base", base),
         ("chunk", chunk),
         ("page", page),

@@ -77,7 +77,8 @@ impl From<store::Error> for Failure {
             | store::Error::NewerFormat { .. }
             | store::Error::OtherInstance { .. }
             | store::Error::PartitionCount { .. }
-            | store::Error::OtherHash { .. } => REFUSED,
+            | store::Error::OtherHash { .. }
+            | store::Error::ExportGap { .. } => REFUSED,
             store::Error::Io { .. }
             | store::Error::Damaged { .. }
             | store::Error::Conflict { .. }

@@ -5,6 +5,7 @@ mod exit;
 mod log;
 mod run;
 mod show;
+mod trim;
 mod validate;
 mod verify;
 
@@ -37,6 +38,8 @@ enum Command {
     Show(show::Args),
     /// Prints the records of the log.
     Log(log::Args),
+    /// Removes old records.
+    Trim(trim::Args),
     /// Replays the log and compares it with everything the directory holds.
     Verify(verify::Args),
     /// Measures how fast it is here.
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Trim(args) => trim::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

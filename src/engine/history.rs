@@ -1,11 +1,13 @@
 //! Reading back: records as JSON, an enrollment's history, and what is known of a customer.
 
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Error, partition::Partition, recover, scan::Rows};
 use crate::{
-    base::{CustomerId, EnrollmentId, Lsn, Timestamp, id::customer_hash},
+    base::{CustomerId, EnrollmentId, Lsn, PartitionId, Timestamp, id::customer_hash},
     machine::{
         key,
         record::Record,
@@ -40,7 +42,7 @@ struct Line {
 
 impl Logged {
     /// The record as one line of JSON.
-    pub fn json(&self, partition: crate::base::PartitionId) -> String {
+    pub fn json(&self, partition: PartitionId) -> String {
         let mut fields = self.record.fields().expect("records are JSON with text keys");
         let enrollment = match (&self.record, self.record.at()) {
             (Record::Enrolled(_), _) => Some(EnrollmentId { partition, lsn: self.lsn }),
@@ -81,6 +83,21 @@ impl Logged {
             *link = self.lsn.0.saturating_sub(distance).into();
         }
     }
+}
+
+/// Calls `visit` for every record from `from` on in the export at `path`, in order.
+pub fn each_exported<E: From<store::Error>>(
+    path: &Path,
+    from: Lsn,
+    visit: &mut dyn FnMut(PartitionId, &Logged) -> Result<(), E>,
+) -> Result<(), E> {
+    store::export::each_record(path, &mut |fold, stored| {
+        if stored.lsn < from {
+            return Ok(());
+        }
+        let record = recover::decode(&stored)?;
+        visit(fold.partition(), &Logged { lsn: stored.lsn, time: stored.time, record })
+    })
 }
 
 /// What is known of a customer.

@@ -9,7 +9,10 @@ use super::{
     state::State,
 };
 use crate::{
-    base::{Limits, limits::SYNC_BYTES_MAX},
+    base::{
+        Limits, Lsn,
+        limits::{PAGE_BYTES_MAX, SYNC_BYTES_MAX},
+    },
     machine::{memory::Memory, row::Row},
     store::{self, BaseState, Start, Store, Tree, base, checkpoint},
 };
@@ -31,6 +34,7 @@ pub(super) fn forget_projections(partition: &Partition) -> store::Result<()> {
         return Err(store::Error::NoWayBack { trimmed });
     }
     base::forget_above(store, partition.latest())?;
+    sweep(store, Lsn::ZERO)?;
     checkpoint::forget(store)?;
     store.sync()?;
     clear(store)
@@ -80,6 +84,14 @@ pub(super) fn copy_rows(base: &BaseState, from: &dyn Store, to: &dyn Store) -> s
         to.put(Tree::Rows, key, value)
     })?;
     to.sync()
+}
+
+/// Removes bases before `oldest`, and parts of none.
+pub(super) fn sweep(store: &dyn Store, oldest: Lsn) -> store::Result<()> {
+    while !base::sweep(store, oldest, SYNC_BYTES_MAX / PAGE_BYTES_MAX)? {
+        store.sync()?;
+    }
+    store.sync()
 }
 
 fn clear(store: &dyn Store) -> store::Result<()> {

@@ -103,8 +103,7 @@ pub(crate) fn encode(state: &BaseState) -> Vec<u8> {
 /// Reads the state of a base.
 pub(crate) fn decode(value: &[u8]) -> Result<BaseState, Malformed> {
     let state: BaseState = codec::decode(frame::open(MAGIC, VERSION, value)?.rest())?;
-    let next = state.at.0.checked_add(1);
-    if next != Some(state.fold.next_lsn().0) || !state.fold.is_between_groups() {
+    if !state.fold.is_sound() || state.fold.last_lsn() != state.at {
         return Err(Malformed("a fold that is not at its record"));
     }
     Ok(state)

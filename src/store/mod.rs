@@ -18,6 +18,7 @@ pub mod base;
 pub mod checkpoint;
 pub mod chunk;
 mod error;
+pub mod export;
 pub mod fold;
 mod frame;
 pub mod head;
@@ -39,6 +40,7 @@ pub use self::{
     checkpoint::{CheckpointState, DirectoryFormat, MemoryImage},
     chunk::{Chunk, ChunkBuilder, Record, Stamp},
     error::Error,
+    export::Export,
     fold::{Effect, Fold, Group},
     head::{Head, HeadState},
     log::{LocalLog, Log, RecordReader},
