@@ -95,7 +95,14 @@ impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
         match error {
             engine::Error::Store(error) => error.into(),
-            other => Self::refused(other),
+            other @ (engine::Error::Busy
+            | engine::Error::Rejected(_)
+            | engine::Error::Invalid(_)
+            | engine::Error::Unknown
+            | engine::Error::Stopped { .. }
+            | engine::Error::Clock { .. }
+            | engine::Error::Trimmed { .. }
+            | engine::Error::Workers(_)) => Self::refused(other),
         }
     }
 }

@@ -225,3 +225,6 @@ fn remove(partition: &Partition, goal: &BaseState) -> store::Result<(u64, u64)> 
     restore::sweep(store, goal.at)?;
     Ok((chunks, bytes))
 }
+
+#[cfg(test)]
+mod tests;

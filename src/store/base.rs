@@ -72,11 +72,7 @@ impl BaseState {
     }
 
     /// Calls `take` for each copied page, with the key and the value that it had in [`Tree::Rows`].
-    pub fn each_copy(
-        &self,
-        store: &dyn Store,
-        take: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn each_copy(&self, store: &dyn Store, take: &mut Take<'_>) -> Result<(), Error> {
         let mut after = part_key(self.at, ROWS, &[]);
         let prefix = after.clone();
         let mut count = 0;
@@ -128,6 +124,9 @@ pub fn list(store: &dyn Store) -> Result<Vec<BaseState>, Error> {
     }
     Ok(found)
 }
+
+/// Who takes an entry.
+type Take<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), Error> + 'a;
 
 /// Where reading a log begins.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,7 +40,7 @@ fn rows(store: &MemoryStore, count: u64) {
         let key = n.to_be_bytes();
         table.fetch(store, [key]).unwrap();
         table.update(Lsn(n), &key, |row| {
-            *row = Some(Tally { sum: n, expires: Timestamp::MAX, padding: vec![b'x'; 100] })
+            *row = Some(Tally { sum: n, expires: Timestamp::MAX, padding: vec![b'x'; 100] });
         });
     }
     for page in table.checkpoint() {
@@ -145,7 +145,7 @@ fn sweeping_takes_older_bases_and_parts_of_none_and_nothing_else() {
         assert_eq!(states.len(), 1);
     }
     assert!(slices > 2);
-    assert_eq!(list(&store).unwrap(), [kept.clone()]);
+    assert_eq!(list(&store).unwrap(), std::slice::from_ref(&kept));
     kept.each_copy(&store, &mut |_, _| Ok(())).unwrap();
     let pages = 1 + kept.copies.unwrap() + u64::from(kept.memory_parts);
     assert_eq!(u64::try_from(parts(&store)).unwrap(), pages + 1);
@@ -168,7 +168,7 @@ fn a_log_starts_at_the_oldest_base_that_its_first_chunk_allows() {
     assert!(log.trim(one.fold.position() + 1, ALL).unwrap());
     assert_eq!(find().unwrap().at(), two.at);
     let reader = crate::store::RecordReader::new(&log, find().unwrap().fold().clone());
-    let records: Vec<_> = reader.map(Result::unwrap).flatten().map(|it| it.lsn.0).collect();
+    let records: Vec<_> = reader.flat_map(Result::unwrap).map(|it| it.lsn.0).collect();
     assert_eq!(records, [7, 8, 9]);
     forget_above(&store, Lsn(5)).unwrap();
     let error = find().unwrap_err().to_string();
