@@ -329,10 +329,7 @@ impl Worker {
                 let some = keys.split_off(keys.len().saturating_sub(REMOVALS_MAX));
                 some.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))
             }
-            Some(Work::Upkeep(upkeep)) => {
-                let _span = trace_span!("upkeep").entered();
-                upkeep.write_slice(&*self.store, &*self.log, budget)
-            }
+            Some(Work::Upkeep(upkeep)) => upkeep.write_slice(&*self.store, &*self.log, budget),
             Some(Work::Freeze(_)) | None => Ok(()),
         }
     }

@@ -4,6 +4,8 @@
 //! crash leaves a base that is none or a log that is trimmed in part; the upkeep after a later
 //! checkpoint goes on with it.
 
+use tracing::trace_span;
+
 use super::{Work, Worker};
 use crate::{
     base::{Lsn, Span, limits::PAGE_BYTES_MAX},
@@ -31,9 +33,16 @@ impl Upkeep {
         budget: usize,
     ) -> store::Result<()> {
         match self {
-            Self::Base(writer) => writer.write(store, store, budget)?,
-            Self::Trim { below, is_done } => *is_done = log.trim(*below, budget)?,
+            Self::Base(writer) => {
+                let _span = trace_span!("base").entered();
+                writer.write(store, store, budget)?;
+            }
+            Self::Trim { below, is_done } => {
+                let _span = trace_span!("trim").entered();
+                *is_done = log.trim(*below, budget)?;
+            }
             Self::Sweep { oldest, is_done } => {
+                let _span = trace_span!("sweep").entered();
                 *is_done = base::sweep(store, *oldest, budget / PAGE_BYTES_MAX)?;
             }
         }
