@@ -1,5 +1,6 @@
 //! The commit thread: the only writer. Appends chunks, syncs, then says what is durable; writes a
 //! checkpoint in slices between commits, never more between two syncs than sled can lose nothing of.
+//! What it does is a [`Worker`] that is stepped, so that a test can do the same without a thread.
 //!
 //! **Architecture invariant:** pages and runs are written only after a sync that covers the log up
 //! to their LSN; a checkpoint is recorded only after a sync that covers its pages and runs. Both are
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, tick, unbounded};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, tick, unbounded};
 use tracing::trace_span;
 
 use super::partition::Sealed;
@@ -69,112 +70,194 @@ pub(super) enum Committed {
 #[derive(Debug)]
 pub(super) struct Committer {
     jobs: Option<Sender<Job>>,
-    pub(super) reports: Receiver<Committed>,
-    thread: Option<JoinHandle<()>>,
+    reports: Receiver<Committed>,
+    doer: Doer,
+}
+
+/// Who steps the worker.
+#[derive(Debug)]
+enum Doer {
+    Thread(Option<JoinHandle<()>>),
+    /// A test, and whoever has to wait.
+    #[cfg(test)]
+    Caller(Arc<std::sync::Mutex<Worker>>),
 }
 
 impl Committer {
     /// Starts the thread.
     pub(super) fn start(store: Arc<dyn Store>, log: Arc<dyn Log>, head: Option<Head>) -> Self {
-        let (jobs, inbox) = unbounded();
-        let (report, reports) = unbounded();
-        let worker = Worker { store, log, head, report, running: None, head_behind: None };
+        let (worker, jobs, reports) = Worker::new(store, log, head);
         let thread = thread::Builder::new()
             .name("onward-commit".to_owned())
-            .spawn(move || worker.run(&inbox))
+            .spawn(move || worker.run())
             .expect("the system starts threads");
-        Self { jobs: Some(jobs), reports, thread: Some(thread) }
+        Self { jobs: Some(jobs), reports, doer: Doer::Thread(Some(thread)) }
     }
 
-    /// Hands over work; a thread that has failed has said so and takes no more.
+    /// Leaves the stepping to the caller, who may go on with it when the engine is gone.
+    #[cfg(test)]
+    pub(super) fn stepped(
+        store: Arc<dyn Store>,
+        log: Arc<dyn Log>,
+        head: Option<Head>,
+    ) -> (Self, Arc<std::sync::Mutex<Worker>>) {
+        let (worker, jobs, reports) = Worker::new(store, log, head);
+        let worker = Arc::new(std::sync::Mutex::new(worker));
+        let doer = Doer::Caller(Arc::clone(&worker));
+        (Self { jobs: Some(jobs), reports, doer }, worker)
+    }
+
+    /// Hands over work; a worker that has failed has said so and takes no more.
     pub(super) fn submit(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
             let _ = jobs.send(job).is_ok();
         }
     }
+
+    /// Where the reports come in.
+    pub(super) const fn reports(&self) -> &Receiver<Committed> {
+        &self.reports
+    }
+
+    /// Waits for the next report.
+    pub(super) fn wait(&self) -> Committed {
+        #[cfg(test)]
+        if let Doer::Caller(worker) = &self.doer {
+            while self.reports.is_empty() && worker.lock().unwrap().step(false) != Stepped::Ended {}
+        }
+        self.reports.recv().expect("the commit thread reports its failure before it ends")
+    }
+
+    /// Waits until all that was handed over is written, and gives back the reports left.
+    pub(super) fn close(mut self) -> Receiver<Committed> {
+        self.jobs = None;
+        #[cfg(test)]
+        if let Doer::Caller(worker) = &self.doer {
+            while worker.lock().unwrap().step(false) != Stepped::Ended {}
+        }
+        self.reports.clone()
+    }
 }
 
 impl Drop for Committer {
-    /// Waits until all that was handed over is written.
+    /// Waits until the thread has written all that was handed over.
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join().is_ok();
+        match &mut self.doer {
+            Doer::Thread(thread) => {
+                let _ = thread.take().is_some_and(|it| it.join().is_ok());
+            }
+            #[cfg(test)]
+            Doer::Caller(_) => {}
         }
     }
 }
 
-struct Worker {
+/// What the commit thread does.
+#[derive(Debug)]
+pub(super) struct Worker {
+    inbox: Receiver<Job>,
     store: Arc<dyn Store>,
     log: Arc<dyn Log>,
     head: Option<Head>,
     report: Sender<Committed>,
     running: Option<Box<Checkpoint>>,
     head_behind: Option<Fold>,
+    has_failed: bool,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stepped {
+    /// Something was written.
+    Worked,
+    /// There was nothing to do.
+    Idle,
+    /// There never will be: nobody hands over work any more, or a write has failed.
+    Ended,
 }
 
 impl Worker {
-    fn run(mut self, inbox: &Receiver<Job>) {
-        if let Err(error) = self.serve(inbox) {
+    fn new(
+        store: Arc<dyn Store>,
+        log: Arc<dyn Log>,
+        head: Option<Head>,
+    ) -> (Self, Sender<Job>, Receiver<Committed>) {
+        let (jobs, inbox) = unbounded();
+        let (report, reports) = unbounded();
+        let (running, head_behind) = (None, None);
+        let worker =
+            Self { inbox, store, log, head, report, running, head_behind, has_failed: false };
+        (worker, jobs, reports)
+    }
+
+    fn run(mut self) {
+        let head_due = tick(HEAD_PERIOD);
+        loop {
+            if self.running.is_none() {
+                let mut work = Select::new();
+                work.recv(&self.inbox);
+                work.recv(&head_due);
+                work.ready();
+            }
+            if self.step(head_due.try_recv().is_ok()) == Stepped::Ended {
+                return;
+            }
+        }
+    }
+
+    /// Does one job, or a slice of the running checkpoint; then the head, if it is due.
+    pub(super) fn step(&mut self, is_head_due: bool) -> Stepped {
+        if self.has_failed {
+            return Stepped::Ended;
+        }
+        let result = self.work().and_then(|stepped| {
+            if is_head_due || stepped == Stepped::Ended {
+                self.write_head()?;
+            }
+            Ok(stepped)
+        });
+        result.unwrap_or_else(|error| {
+            self.has_failed = true;
             // The engine may be gone already; then nobody waits for the report.
             let _ = self.report.send(Committed::Failed(error)).is_ok();
-        }
+            Stepped::Ended
+        })
     }
 
-    fn serve(&mut self, inbox: &Receiver<Job>) -> store::Result<()> {
-        let head_due = tick(HEAD_PERIOD);
-        let mut open = true;
-        while open || self.running.is_some() {
-            let mut appended = None;
-            let mut budget = SYNC_BYTES_MAX - CHECKPOINT_SLICE_BYTES;
-            match self.next(inbox, &head_due) {
-                Next::Job(Job::Append { chunks, fold }) => {
-                    budget = CHECKPOINT_SLICE_BYTES;
-                    self.append(&chunks)?;
-                    appended = fold;
-                }
-                Next::Job(Job::Checkpoint(checkpoint)) => {
-                    assert!(self.running.is_none(), "one checkpoint at a time");
-                    self.running = Some(checkpoint);
-                }
-                Next::Job(Job::Remove(keys)) => {
-                    let _span = trace_span!("retire").entered();
-                    for keys in keys.chunks(REMOVALS_MAX) {
-                        keys.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))?;
-                        self.sync()?;
-                    }
-                }
-                Next::Nothing => {}
-                Next::Head => self.write_head()?,
-                Next::Closed => open = false,
+    fn work(&mut self) -> store::Result<Stepped> {
+        let mut appended = None;
+        let mut budget = SYNC_BYTES_MAX - CHECKPOINT_SLICE_BYTES;
+        match self.inbox.try_recv() {
+            Ok(Job::Append { chunks, fold }) => {
+                budget = CHECKPOINT_SLICE_BYTES;
+                self.append(&chunks)?;
+                appended = fold;
             }
-            self.write_slice(budget)?;
-            self.sync()?;
-            if let Some(fold) = appended {
-                let durable = Committed::Durable(fold.last_lsn());
-                self.head_behind = Some(fold);
-                let _ = self.report.send(durable).is_ok();
-                if head_due.try_recv().is_ok() {
-                    self.write_head()?;
+            Ok(Job::Checkpoint(checkpoint)) => {
+                assert!(self.running.is_none(), "one checkpoint at a time");
+                self.running = Some(checkpoint);
+            }
+            Ok(Job::Remove(keys)) => {
+                let _span = trace_span!("retire").entered();
+                for keys in keys.chunks(REMOVALS_MAX) {
+                    keys.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))?;
+                    self.sync()?;
                 }
             }
-            self.finish_checkpoint()?;
+            Err(_) if self.running.is_some() => {}
+            Err(TryRecvError::Empty) => return Ok(Stepped::Idle),
+            Err(TryRecvError::Disconnected) => return Ok(Stepped::Ended),
         }
-        self.write_head()
-    }
-
-    fn next(&self, inbox: &Receiver<Job>, head_due: &Receiver<std::time::Instant>) -> Next {
-        if self.running.is_some() {
-            return match inbox.try_recv() {
-                Ok(job) => Next::Job(job),
-                Err(TryRecvError::Empty) => Next::Nothing,
-                Err(TryRecvError::Disconnected) => Next::Closed,
-            };
+        self.write_slice(budget)?;
+        self.sync()?;
+        if let Some(fold) = appended {
+            let durable = Committed::Durable(fold.last_lsn());
+            self.head_behind = Some(fold);
+            let _ = self.report.send(durable).is_ok();
         }
-        crossbeam_channel::select! {
-            recv(inbox) -> job => job.map_or(Next::Closed, Next::Job),
-            recv(head_due) -> _ => Next::Head,
-        }
+        self.finish_checkpoint()?;
+        Ok(Stepped::Worked)
     }
 
     fn append(&self, chunks: &[Sealed]) -> store::Result<()> {
@@ -243,11 +326,4 @@ impl Checkpoint {
     fn is_written(&self) -> bool {
         self.pages.is_empty() && self.runs.is_empty() && self.memory.is_empty()
     }
-}
-
-enum Next {
-    Job(Job),
-    Nothing,
-    Head,
-    Closed,
 }

@@ -24,7 +24,7 @@ use crate::{
         input::{Answer, Input, Rejection},
         memory::InFlight,
     },
-    store::{self, CheckpointState, checkpoint},
+    store::{self, CheckpointState, Head, Log, Store, checkpoint},
 };
 
 /// Bytes of log between two syncs.
@@ -81,13 +81,22 @@ impl Runner {
 
     /// Starts over what has been taken over.
     pub(super) fn start(owned: Owned, outbound: Outbound) -> store::Result<Self> {
+        Self::with(owned, outbound, Committer::start)
+    }
+
+    /// Starts with a commit thread that `committer` makes.
+    fn with(
+        owned: Owned,
+        outbound: Outbound,
+        committer: impl FnOnce(Arc<dyn Store>, Arc<dyn Log>, Option<Head>) -> Committer,
+    ) -> store::Result<Self> {
         let Owned { partition, head, loss } = owned;
         let (store, log) = (Arc::clone(&partition.store), Arc::clone(&partition.log));
         let latest = partition.latest();
         let dirty = partition.since_checkpoint > 0;
         let mut runner = Self {
             partition,
-            committer: Committer::start(store, log, head),
+            committer: committer(store, log, head),
             outbound,
             durable: latest,
             submitted: latest,
@@ -104,6 +113,21 @@ impl Runner {
             let _ = runner.decide(now, &Input::AcceptLoss { ends, acknowledged })?;
         }
         Ok(runner)
+    }
+
+    /// Starts with a commit thread that is none: the caller steps what it would do.
+    #[cfg(test)]
+    pub(super) fn stepped(
+        owned: Owned,
+        outbound: Outbound,
+    ) -> store::Result<(Self, Arc<std::sync::Mutex<super::commit::Worker>>)> {
+        let mut worker = None;
+        let runner = Self::with(owned, outbound, |store, log, head| {
+            let (committer, stepped) = Committer::stepped(store, log, head);
+            worker = Some(stepped);
+            committer
+        })?;
+        Ok((runner, worker.expect("a runner makes one committer")))
     }
 
     /// Decides one input and checkpoints when that is due.
@@ -208,7 +232,7 @@ impl Runner {
 
     /// What the commit thread reports.
     pub(super) fn commits(&self) -> &Receiver<Committed> {
-        &self.committer.reports
+        self.committer.reports()
     }
 
     /// Takes a report of the commit thread and lets go what may leave now.
@@ -300,9 +324,7 @@ impl Runner {
         self.checkpoint();
         self.await_checkpoint()?;
         let Self { partition, committer, .. } = self;
-        let reports = committer.reports.clone();
-        drop(committer);
-        match reports.try_iter().find_map(failure) {
+        match committer.close().try_iter().find_map(failure) {
             Some(error) => Err(error),
             None => Ok(partition),
         }
@@ -335,8 +357,7 @@ impl Runner {
     }
 
     fn wait_commit(&mut self) -> store::Result<()> {
-        let committed = self.committer.reports.recv();
-        self.absorb(committed.expect("the commit thread reports its failure before it ends"))
+        self.absorb(self.committer.wait())
     }
 }
 

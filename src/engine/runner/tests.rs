@@ -1,28 +1,39 @@
-//! When checkpoints are due.
+//! When checkpoints are due, and a runner whose commit thread is stepped.
 
 use super::*;
 use crate::{
     base::{InstanceId, Limits},
-    engine::recover::AcceptLoss,
+    engine::{commit::Stepped, recover::AcceptLoss},
     machine::record::Source,
     model::CustomerUpdate,
-    store::{SledStore, Store},
+    store::{MemoryStore, SledStore, Store},
 };
 
-fn open(dir: &Path) -> Runner {
+fn opening() -> Opening {
     let limits = Limits { checkpoint_records: 10, ..Limits::default() };
-    let opening = Opening { instance: InstanceId([7; 16]), limits, accept_loss: AcceptLoss::No };
-    Runner::open(dir, &opening, Box::new(|delivery| Err(Box::new(delivery)))).unwrap()
+    Opening { instance: InstanceId([7; 16]), limits, accept_loss: AcceptLoss::No }
+}
+
+fn no_workers() -> Outbound {
+    Box::new(|delivery| Err(Box::new(delivery)))
+}
+
+fn open(dir: &Path) -> Runner {
+    Runner::open(dir, &opening(), no_workers()).unwrap()
+}
+
+fn change(runner: &mut Runner, number: u64) {
+    let line = format!(r#"{{"id":"c{number}"}}"#);
+    let update = CustomerUpdate::parse(line.as_bytes()).unwrap();
+    let input = Input::Customer { source: Source::Api, update };
+    runner.decide(Timestamp::EPOCH, &input).unwrap().unwrap();
 }
 
 /// Writes so many records and goes away as a killed process does: no checkpoint at the end.
 fn write(dir: &Path, start: u64, count: u64) {
     let mut runner = open(dir);
     for number in start..start + count {
-        let line = format!(r#"{{"id":"c{number}"}}"#);
-        let update = CustomerUpdate::parse(line.as_bytes()).unwrap();
-        let input = Input::Customer { source: Source::Api, update };
-        runner.decide(Timestamp::EPOCH, &input).unwrap().unwrap();
+        change(&mut runner, number);
         runner.drain().unwrap();
     }
     while runner.checkpointing {
@@ -47,4 +58,26 @@ fn records_of_processes_that_were_killed_count_towards_a_checkpoint() {
     // A clean end of a process that wrote nothing itself checkpoints what it replayed.
     open(dir.path()).finish().unwrap();
     assert_eq!(checkpoint_at(dir.path()), Some(Lsn(18)));
+}
+
+#[test]
+fn a_stepped_runner_learns_what_is_durable_from_steps_alone() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let owned = recover::own_store(&store, &opening()).unwrap();
+    let (mut runner, worker) = Runner::stepped(owned, no_workers()).unwrap();
+    let step = || worker.lock().unwrap().step(false);
+    assert_eq!(step(), Stepped::Idle);
+    change(&mut runner, 0);
+    runner.submit();
+    assert!(runner.commits().is_empty());
+    assert_eq!(step(), Stepped::Worked);
+    let committed = runner.commits().try_recv().unwrap();
+    runner.absorb(committed).unwrap();
+    assert!(runner.is_durable());
+    // Who waits steps as well.
+    change(&mut runner, 1);
+    runner.drain().unwrap();
+    runner.finish().unwrap();
+    assert_eq!(step(), Stepped::Ended);
+    assert_eq!(checkpoint::load(&*store).unwrap().unwrap().0.at, Lsn(2));
 }
