@@ -100,7 +100,9 @@ impl From<job::Error> for Failure {
         match error {
             job::Error::Store(error) => error.into(),
             job::Error::Findings(findings) => Self::findings(&findings),
-            job::Error::Channel { .. } => Self { code: FAULT, message: error.to_string() },
+            job::Error::Channel { .. } | job::Error::Clock { .. } => {
+                Self { code: FAULT, message: error.to_string() }
+            }
             job::Error::Line { .. } => Self { code: NOT_WELL, message: error.to_string() },
             job::Error::Input { .. } | job::Error::HalfRead { .. } | job::Error::Changed { .. } => {
                 Self { code: REFUSED, message: error.to_string() }

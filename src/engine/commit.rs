@@ -19,7 +19,7 @@ use tracing::trace_span;
 use super::partition::Sealed;
 use crate::{
     base::{
-        Lsn,
+        Lsn, Timestamp,
         limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
     },
     machine::row::Row,
@@ -44,6 +44,8 @@ pub(super) enum Job {
     Checkpoint(Box<Checkpoint>),
     /// Runs that no timer needs any more.
     Remove(Vec<Vec<u8>>),
+    /// When the engine was running, for the head.
+    Alive(Timestamp),
 }
 
 /// Everything that a checkpoint saves.
@@ -163,6 +165,7 @@ pub(super) struct Worker {
     report: Sender<Committed>,
     running: Option<Box<Checkpoint>>,
     head_behind: Option<Fold>,
+    alive: Timestamp,
     has_failed: bool,
 }
 
@@ -185,9 +188,17 @@ impl Worker {
     ) -> (Self, Sender<Job>, Receiver<Committed>) {
         let (jobs, inbox) = unbounded();
         let (report, reports) = unbounded();
-        let (running, head_behind) = (None, None);
-        let worker =
-            Self { inbox, store, log, head, report, running, head_behind, has_failed: false };
+        let worker = Self {
+            inbox,
+            store,
+            log,
+            head,
+            report,
+            running: None,
+            head_behind: None,
+            alive: Timestamp::EPOCH,
+            has_failed: false,
+        };
         (worker, jobs, reports)
     }
 
@@ -244,6 +255,11 @@ impl Worker {
                     keys.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))?;
                     self.sync()?;
                 }
+            }
+            Ok(Job::Alive(now)) => {
+                self.alive = now;
+                self.write_alive()?;
+                return Ok(Stepped::Worked);
             }
             Err(_) if self.running.is_some() => {}
             Err(TryRecvError::Empty) => return Ok(Stepped::Idle),
@@ -318,7 +334,15 @@ impl Worker {
             return Ok(());
         };
         let _span = trace_span!("head").entered();
-        head.write(&HeadState::of(&fold))
+        head.write(&HeadState::of(&fold, self.alive))
+    }
+
+    /// The head says when the engine was running: now, or when it says how far the log is.
+    fn write_alive(&mut self) -> store::Result<()> {
+        match &mut self.head {
+            Some(head) if self.head_behind.is_none() => head.write_alive(self.alive),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -24,16 +24,16 @@ pub enum Error {
         /// Why.
         cause: String,
     },
-    /// The clock cannot be right, or the engine was away for long.
+    /// The clock cannot be right, or the engine was away or asleep for long.
     #[error(
-        "the clock says {clock}, but the last record is of {recorded}; correct the clock, or open \
+        "the clock says {clock}, but the engine's time is {engine}; correct the clock, or open \
          with ClockCheck::Trust if it is right"
     )]
     Clock {
         /// What the clock says.
         clock: Timestamp,
-        /// The time of the last record.
-        recorded: Timestamp,
+        /// When the engine last looked, or the time of its last record.
+        engine: Timestamp,
     },
     /// The disk, its contents, or the way the directory is used.
     #[error(transparent)]

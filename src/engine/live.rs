@@ -13,12 +13,13 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never};
 use super::{
     Error,
     partition::Partition,
+    present::{ClockCheck, Past, Present},
     recover::Opening,
     runner::{Outbound, Report, Runner},
     ticket::{Reply, Ticket},
 };
 use crate::{
-    base::{Clock, Span, Timestamp, limits::STOP_TIMEOUT},
+    base::{Clock, Lsn, Timestamp, limits::STOP_TIMEOUT},
     machine::{
         input::{Answer, Input},
         record::Source,
@@ -31,27 +32,25 @@ use crate::{
 const ROUND_INPUTS: usize = 512;
 /// The longest a round waits when nothing comes.
 const WAIT_MAX: Duration = Duration::from_millis(500);
-/// How far the clock may be ahead of the last record when the engine starts.
-const AHEAD_MAX: Span = Span::hours(24);
-/// How far it may be behind.
-const BEHIND_MAX: Span = Span::minutes(5);
-
-/// What to do where the clock and the last record are too far apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClockCheck {
-    /// Refuse to start.
-    #[default]
-    Strict,
-    /// Take the clock's word: it was idle for long, or it moves with what a test says.
-    Trust,
-}
-
 type Query = Box<dyn FnOnce(&mut Partition) -> store::Result<Box<dyn FnOnce() + Send>> + Send>;
 
 enum Message {
     Input(Box<Input>, Reply<Answer>),
     Query(Query),
     Stop(Reply<()>),
+}
+
+impl Message {
+    /// Nothing was done about it, because the engine has stopped.
+    fn refuse(self, cause: &str) {
+        let stopped = Error::Stopped { cause: cause.to_owned() };
+        match self {
+            Self::Input(_, reply) => drop(reply.send(Err(stopped))),
+            Self::Stop(reply) => drop(reply.send(Err(stopped))),
+            // Its ticket says that nobody knows.
+            Self::Query(_) => {}
+        }
+    }
 }
 
 /// The handle of a running engine.
@@ -81,17 +80,22 @@ impl Engine {
     ) -> Result<Self, Error> {
         let (outbound, reports) = workers;
         let runner = Runner::open(dir, opening, outbound)?;
-        check_clock(&runner.partition, clock.now(), check)?;
+        let partition = &runner.partition;
+        let recorded = (partition.latest() > Lsn::ZERO).then(|| partition.recorded_time());
+        let present = Present::start(clock, check, Past { recorded, alive: runner.alive() })?;
         let (inbox, messages) = bounded(opening.limits.inbox_inputs);
         let fault = Arc::new(OnceLock::new());
         let told = Arc::clone(&fault);
         let thread = thread::Builder::new()
             .name("onward-partition".to_owned())
             .spawn(move || {
-                let live = Live { runner, messages, reports, clock, stop: None };
+                let waiting = messages.clone();
+                let live = Live { runner, messages, reports, present, stop: None };
                 if let Err(error) = live.run() {
                     tracing::error!(%error, "the engine has stopped");
-                    let _ = told.set(error.to_string()).is_ok();
+                    let cause = error.to_string();
+                    let _ = told.set(cause.clone()).is_ok();
+                    waiting.try_iter().for_each(|message| message.refuse(&cause));
                 }
             })
             .expect("the system starts threads");
@@ -176,41 +180,43 @@ impl Drop for Engine {
     }
 }
 
-fn check_clock(partition: &Partition, clock: Timestamp, check: ClockCheck) -> Result<(), Error> {
-    let recorded = partition.recorded_time();
-    let fresh = partition.latest() == crate::base::Lsn::ZERO;
-    let apart = clock.since(recorded) > AHEAD_MAX || recorded.since(clock) > BEHIND_MAX;
-    if check == ClockCheck::Trust || fresh || !apart {
-        return Ok(());
-    }
-    Err(Error::Clock { clock, recorded })
-}
-
 struct Live {
     runner: Runner,
     messages: Receiver<Message>,
     reports: Receiver<Report>,
-    clock: Arc<dyn Clock>,
+    present: Present,
     stop: Option<Reply<()>>,
 }
 
 impl Live {
-    fn run(mut self) -> store::Result<()> {
-        while self.stop.is_none() {
-            self.wait()?;
-            self.round()?;
+    fn run(mut self) -> Result<(), Error> {
+        let worked = self.work();
+        if !matches!(worked, Ok(()) | Err(Error::Clock { .. })) {
+            return worked;
         }
+        // A clock that cannot be right does not keep what was decided before from the disk.
+        self.present.stop();
         self.settle_under_way()?;
         let Self { runner, stop, .. } = self;
         runner.finish()?;
+        worked?;
         if let Some(stop) = stop {
             let _ = stop.send(Ok(())).is_ok();
         }
         Ok(())
     }
 
+    fn work(&mut self) -> Result<(), Error> {
+        while self.stop.is_none() {
+            self.wait()?;
+            self.round()?;
+        }
+        // So that the head says when it stopped.
+        self.now().map(drop)
+    }
+
     /// Gives sends that are under way a while to end, so that they need not be repeated.
-    fn settle_under_way(&mut self) -> store::Result<()> {
+    fn settle_under_way(&mut self) -> Result<(), Error> {
         self.runner.hold_deliveries();
         let patience = after(STOP_TIMEOUT.to_std());
         while self.runner.awaits_reports() {
@@ -226,11 +232,11 @@ impl Live {
     }
 
     /// Sleeps until there is something to do, and does one thing of what woke it.
-    fn wait(&mut self) -> store::Result<()> {
+    fn wait(&mut self) -> Result<(), Error> {
+        let now = self.now()?;
         let closed = never();
         let is_full = self.runner.is_full();
         let messages = if is_full { &closed } else { &self.messages };
-        let now = self.now();
         let due = self.runner.partition.next_due()?;
         let timeout = match due {
             Some(due) if !is_full => due.since(now).to_std().min(WAIT_MAX),
@@ -251,17 +257,17 @@ impl Live {
         if let Some(report) = report {
             self.settle(report)?;
         }
-        committed.map_or(Ok(()), |committed| self.runner.absorb(committed))
+        Ok(committed.map_or(Ok(()), |committed| self.runner.absorb(committed))?)
     }
 
     /// Works off what is there, a bounded part of each kind, so that none starves another.
-    fn round(&mut self) -> store::Result<()> {
+    fn round(&mut self) -> Result<(), Error> {
         for _ in 0..ROUND_INPUTS {
             let Ok(report) = self.reports.try_recv() else { break };
             self.settle(report)?;
         }
         for _ in 0..ROUND_INPUTS {
-            let now = self.now();
+            let now = self.now()?;
             if self.runner.is_full() {
                 break;
             }
@@ -279,13 +285,13 @@ impl Live {
             self.runner.absorb(committed)?;
         }
         self.runner.submit();
-        self.runner.dispatch()
+        Ok(self.runner.dispatch()?)
     }
 
-    fn take(&mut self, message: Message) -> store::Result<()> {
+    fn take(&mut self, message: Message) -> Result<(), Error> {
         match message {
             Message::Input(input, reply) => {
-                let now = self.now();
+                let now = self.now()?;
                 let answer = self.runner.decide(now, &input)?.map_err(Error::Rejected);
                 self.runner.when_durable(Box::new(move || {
                     let _ = reply.send(answer).is_ok();
@@ -300,15 +306,17 @@ impl Live {
         Ok(())
     }
 
-    fn settle(&mut self, report: Report) -> store::Result<()> {
+    fn settle(&mut self, report: Report) -> Result<(), Error> {
         if let Some(input) = self.runner.reported(report) {
-            let now = self.now();
+            let now = self.now()?;
             let _ = self.runner.decide(now, &input)?;
         }
         Ok(())
     }
 
-    fn now(&self) -> Timestamp {
-        self.clock.now().max(self.runner.partition.recorded_time())
+    fn now(&mut self) -> Result<Timestamp, Error> {
+        let now = self.present.look(self.runner.partition.recorded_time())?;
+        self.runner.set_alive(now);
+        Ok(now)
     }
 }

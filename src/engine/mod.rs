@@ -7,6 +7,7 @@
 //! | `commit` | append, sync, checkpoint: the other thread |
 //! | `runner` | the two together, and what may leave when |
 //! | `recover` | checkpoint + log = state |
+//! | `present` | what time it is, within bounds |
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
 //! | `history`, `verify` | reading back and checking |
@@ -20,6 +21,7 @@ pub mod history;
 pub mod job;
 pub mod live;
 pub mod partition;
+mod present;
 pub mod recover;
 pub mod runner;
 mod state;
@@ -27,8 +29,9 @@ mod ticket;
 pub mod verify;
 
 pub use error::Error;
-pub use live::{ClockCheck, Engine};
+pub use live::Engine;
 pub use partition::Partition;
+pub use present::ClockCheck;
 pub use recover::{AcceptLoss, Opening};
 pub use ticket::Ticket;
 

@@ -7,7 +7,7 @@ use tracing::{debug, debug_span, trace_span, warn};
 
 use super::{partition::Partition, state::State};
 use crate::{
-    base::{InstanceId, Limits, Lsn, Malformed, PartitionId},
+    base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp},
     machine::{
         apply::{apply, rows_of},
         memory::Memory,
@@ -53,6 +53,8 @@ pub(super) struct Owned {
     pub(super) head: Option<Head>,
     /// What is gone, as the head says: the last record there and the last acknowledged.
     pub(super) loss: Option<(Lsn, Lsn)>,
+    /// When the engine was last seen running.
+    pub(super) alive: Timestamp,
 }
 
 /// Opens `dir`, creating it if need be, and takes it over with a fence.
@@ -62,6 +64,7 @@ pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
     let format = format(&*store, opening)?;
     let (mut head, state) = Head::open(dir)?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
+    let alive = state.as_ref().map_or(Timestamp::EPOCH, |state| state.alive);
     let loss = check_head(state, &partition.fold, opening.accept_loss)?;
     if loss.is_some() {
         // Pages and timers may hold records that are gone; the LSNs of those are used again.
@@ -71,9 +74,9 @@ pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
     fence(&mut partition)?;
     if loss.is_none() {
         // Otherwise the head says what was lost until the log says so itself.
-        head.write(&HeadState::of(&partition.fold))?;
+        head.write(&HeadState::of(&partition.fold, alive))?;
     }
-    Ok(Owned { partition, head: Some(head), loss })
+    Ok(Owned { partition, head: Some(head), loss, alive })
 }
 
 /// Takes over what a store of another kind holds.
@@ -82,7 +85,7 @@ pub(super) fn own_store(store: &Arc<dyn Store>, opening: &Opening) -> store::Res
     let format = format(&**store, opening)?;
     let mut partition = replay(store, format.instance, &opening.limits)?;
     fence(&mut partition)?;
-    Ok(Owned { partition, head: None, loss: None })
+    Ok(Owned { partition, head: None, loss: None, alive: Timestamp::EPOCH })
 }
 
 fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat> {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     base::{
-        DeliveryId, Lsn, Timestamp,
+        DeliveryId, Lsn, Span, Timestamp,
         limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
     },
     machine::{
@@ -29,6 +29,9 @@ use crate::{
 
 /// Bytes of log between two syncs.
 const BATCH_BYTES: usize = SYNC_BYTES_MAX - 2 * CHECKPOINT_SLICE_BYTES;
+/// How often the head is told that the engine is running, at least; far less than the clock may
+/// leap ahead while it is not.
+const ALIVE_PERIOD: Span = Span::minutes(10);
 
 /// Takes deliveries to the workers; gives one back that there is no room for now.
 pub type Outbound = Box<dyn FnMut(Delivery) -> Result<(), Box<Delivery>> + Send>;
@@ -66,6 +69,9 @@ pub(super) struct Runner {
     checkpointing: bool,
     /// Whether something changed since the last checkpoint.
     dirty: bool,
+    /// When the engine was last seen running, and what of that the head was told.
+    alive: Timestamp,
+    alive_told: Timestamp,
 }
 
 /// Where reports come in, for whoever starts the workers.
@@ -90,7 +96,7 @@ impl Runner {
         outbound: Outbound,
         committer: impl FnOnce(Arc<dyn Store>, Arc<dyn Log>, Option<Head>) -> Committer,
     ) -> store::Result<Self> {
-        let Owned { partition, head, loss } = owned;
+        let Owned { partition, head, loss, alive } = owned;
         let (store, log) = (Arc::clone(&partition.store), Arc::clone(&partition.log));
         let latest = partition.latest();
         let dirty = partition.since_checkpoint > 0;
@@ -107,6 +113,8 @@ impl Runner {
             holding: false,
             checkpointing: false,
             dirty,
+            alive,
+            alive_told: alive,
         };
         if let Some((ends, acknowledged)) = loss {
             let now = runner.partition.recorded_time();
@@ -128,6 +136,26 @@ impl Runner {
             committer
         })?;
         Ok((runner, worker.expect("a runner makes one committer")))
+    }
+
+    /// When the engine was last seen running.
+    pub(super) const fn alive(&self) -> Timestamp {
+        self.alive
+    }
+
+    /// The engine is running at `now`, and will know that when it starts again.
+    pub(super) fn set_alive(&mut self, now: Timestamp) {
+        self.alive = now;
+        if now.since(self.alive_told) >= ALIVE_PERIOD {
+            self.tell_alive();
+        }
+    }
+
+    fn tell_alive(&mut self) {
+        if self.alive != self.alive_told {
+            self.alive_told = self.alive;
+            self.committer.submit(Job::Alive(self.alive));
+        }
     }
 
     /// Decides one input and checkpoints when that is due.
@@ -323,6 +351,7 @@ impl Runner {
         self.await_checkpoint()?;
         self.checkpoint();
         self.await_checkpoint()?;
+        self.tell_alive();
         let Self { partition, committer, .. } = self;
         match committer.close().try_iter().find_map(failure) {
             Some(error) => Err(error),

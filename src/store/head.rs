@@ -84,13 +84,15 @@ pub struct Head {
     /// None until the first write.
     file: Option<File>,
     sequence: u64,
+    /// What it says.
+    last: Option<HeadState>,
 }
 
 impl Head {
     /// Opens `<dir>/head` and reads its newest whole slot; nothing where there is no such file yet.
     pub fn open(dir: &Path) -> Result<(Self, Option<HeadState>), Error> {
         let path = dir.join("head");
-        let mut head = Self { dir: dir.to_owned(), file: None, sequence: 0 };
+        let mut head = Self { dir: dir.to_owned(), file: None, sequence: 0, last: None };
         if !path.exists() {
             return Ok((head, None));
         }
@@ -103,12 +105,14 @@ impl Head {
         let mut options = OpenOptions::new();
         head.file = Some(options.write(true).open(&path).map_err(Error::io("open", &path))?);
         head.sequence = sequence;
+        head.last = Some(state.clone());
         Ok((head, Some(state)))
     }
 
     /// Writes `state` over the older slot and syncs it.
     pub fn write(&mut self, state: &HeadState) -> Result<(), Error> {
         self.sequence += 1;
+        self.last = Some(state.clone());
         let slot = encode(self.sequence, state);
         let path = self.dir.join("head");
         let Some(file) = &self.file else {
@@ -119,6 +123,13 @@ impl Head {
         file.write_all_at(&slot, offset)
             .and_then(|()| file.sync_data())
             .map_err(Error::io("write", &path))
+    }
+
+    /// Writes what it says once more, by an engine that is running at `alive`.
+    pub fn write_alive(&mut self, alive: Timestamp) -> Result<(), Error> {
+        let Some(mut state) = self.last.clone() else { return Ok(()) };
+        state.alive = alive.max(state.time);
+        self.write(&state)
     }
 
     /// Makes the file whole before it has its name, so that there is never one without a slot.

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     base::{Clock, DeliveryId, Lsn, Timestamp},
     engine::{
+        present::AHEAD_MAX,
         recover::{self, Opening},
         runner::{Outbound, Report, Runner},
     },
@@ -74,8 +75,8 @@ pub struct Drive {
     now: Timestamp,
     until: Option<Timestamp>,
     pace: Pace,
-    /// The engine's time and the clock's at the same moment, once the clock has been asked.
-    origin: Option<(Timestamp, Timestamp)>,
+    /// How the clock runs, once it has been asked.
+    origin: Option<Origin>,
     first: Lsn,
 }
 
@@ -83,6 +84,14 @@ impl std::fmt::Debug for Drive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Drive").field("now", &self.now).finish_non_exhaustive()
     }
+}
+
+/// The engine's time and the clock's at the same moment, and the latest that the clock has said.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    engine: Timestamp,
+    clock: Timestamp,
+    seen: Timestamp,
 }
 
 /// What the state and the next line ask for.
@@ -332,11 +341,19 @@ impl Drive {
     }
 
     fn wait_until(&mut self, to: Timestamp, clock: &dyn Clock) -> Result<(), Error> {
-        let (engine, started) = *self.origin.get_or_insert_with(|| (self.now, clock.now()));
+        let started = clock.now();
+        let first = Origin { engine: self.now, clock: started, seen: started };
+        let mut origin = *self.origin.get_or_insert(first);
         loop {
             self.runner.submit();
-            let passed = clock.now().since(started);
-            let needed = to.since(engine);
+            let now = clock.now();
+            if now.since(origin.seen) > AHEAD_MAX {
+                return Err(Error::Clock { clock: now, seen: origin.seen });
+            }
+            origin.seen = origin.seen.max(now);
+            self.origin = Some(origin);
+            let passed = now.since(origin.clock);
+            let needed = to.since(origin.engine);
             if needed <= passed {
                 return Ok(());
             }

@@ -11,7 +11,7 @@ pub use summary::{StepSummary, Summary};
 
 use std::{io, path::PathBuf};
 
-use crate::{model::Findings, model::LineError, store};
+use crate::{base::Timestamp, model::Findings, model::LineError, store};
 
 /// Why a job does not start or does not end.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,17 @@ pub enum Error {
     Channel {
         /// What is wrong with it.
         error: String,
+    },
+    /// The clock of a run that waits cannot be right.
+    #[error(
+        "the clock leapt from {seen} to {clock}; correct it and start again: the run goes on where \
+         it stopped"
+    )]
+    Clock {
+        /// What the clock says.
+        clock: Timestamp,
+        /// What it said before.
+        seen: Timestamp,
     },
     /// The definitions are not valid.
     #[error("the definitions are not valid")]
