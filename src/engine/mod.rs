@@ -28,6 +28,7 @@ mod state;
 mod ticket;
 pub mod verify;
 
+pub use commit::Frozen;
 pub use error::Error;
 pub use live::Engine;
 pub use partition::Partition;
