@@ -11,7 +11,7 @@ Exit codes:
   2  wrong usage
   3  refused: an input cannot be read or must not be taken, the directory is in use, of a newer
      format, of another instance or not there
-  4  a fault: the disk or a channel failed, or what the disk holds is damaged";
+  4  a fault: the disk or a channel failed, the disk is full, or what it holds is damaged";
 
 /// Done, but not all is well.
 pub(super) const NOT_WELL: u8 = 1;
@@ -101,7 +101,7 @@ impl From<job::Error> for Failure {
         match error {
             job::Error::Store(error) => error.into(),
             job::Error::Findings(findings) => Self::findings(&findings),
-            job::Error::Channel { .. } | job::Error::Clock { .. } => {
+            job::Error::Channel { .. } | job::Error::Clock { .. } | job::Error::NoSpace(_) => {
                 Self { code: FAULT, message: error.to_string() }
             }
             job::Error::Line { .. } => Self { code: NOT_WELL, message: error.to_string() },

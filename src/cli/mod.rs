@@ -103,6 +103,7 @@ fn set_limit(limits: &mut Limits, setting: &str) -> Option<()> {
         "checkpoint_records" => limits.checkpoint_records = value.parse().ok()?,
         "chunk_bytes" => limits.chunk_bytes = value.parse().ok()?,
         "timer_span" => limits.timer_span = Span::parse(value).ok()?,
+        "free_bytes_min" => limits.free_bytes_min = value.parse().ok()?,
         "deliveries" => limits.deliveries = value.parse().ok()?,
         _ => return None,
     }

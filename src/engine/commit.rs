@@ -10,6 +10,8 @@
 //! program order here.
 
 mod frozen;
+mod gauge;
+mod saving;
 
 use std::{
     collections::VecDeque,
@@ -23,25 +25,24 @@ use tracing::trace_span;
 
 pub use frozen::Frozen;
 use frozen::Held;
+pub(super) use gauge::Gauge;
+pub(super) use saving::Checkpoint;
+use saving::Work;
 
 use super::{partition::Sealed, ticket::Reply};
 use crate::{
     base::{
         Lsn, Timestamp,
         limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
+        planted::is_planted,
     },
-    machine::row::Row,
-    store::{
-        self, CheckpointState, Fold, Head, HeadState, Inserted, Log, Page, Store, Tree, checkpoint,
-        page::encode_page,
-    },
+    store::{self, CheckpointState, Fold, Head, HeadState, Inserted, Log, Store, checkpoint},
 };
-
-/// Keys removed between two syncs.
-const REMOVALS_MAX: usize = 1_000;
 
 /// How often `head` follows the log at least.
 const HEAD_PERIOD: Duration = Duration::from_secs(1);
+/// The longest wait for a report before the world is looked at again.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Work for the commit thread.
 #[derive(Debug)]
@@ -60,23 +61,6 @@ pub(super) enum Job {
     Thaw,
 }
 
-/// What is done between commits, in order.
-#[derive(Debug)]
-enum Work {
-    Checkpoint(Box<Checkpoint>),
-    Remove(Vec<Vec<u8>>),
-    Freeze(Reply<Frozen>),
-}
-
-/// Everything that a checkpoint saves.
-#[derive(Debug)]
-pub(super) struct Checkpoint {
-    pub(super) pages: VecDeque<Arc<Page<Row>>>,
-    pub(super) runs: VecDeque<store::Entry>,
-    pub(super) memory: VecDeque<store::Entry>,
-    pub(super) state: CheckpointState,
-}
-
 /// What the commit thread reports.
 #[derive(Debug)]
 pub(super) enum Committed {
@@ -86,6 +70,16 @@ pub(super) enum Committed {
     Checkpointed,
     /// A write failed: nothing after the last durable record may leave, now or ever.
     Failed(store::Error),
+}
+
+/// What the commit thread writes to.
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) log: Arc<dyn Log>,
+    /// None where the store is not a directory.
+    pub(super) head: Option<Head>,
+    pub(super) gauge: Arc<Gauge>,
 }
 
 /// The handle of the commit thread.
@@ -107,8 +101,8 @@ enum Doer {
 
 impl Committer {
     /// Starts the thread.
-    pub(super) fn start(store: Arc<dyn Store>, log: Arc<dyn Log>, head: Option<Head>) -> Self {
-        let (worker, jobs, reports) = Worker::new(store, log, head);
+    pub(super) fn start(disk: Disk) -> Self {
+        let (worker, jobs, reports) = Worker::new(disk);
         let thread = thread::Builder::new()
             .name("onward-commit".to_owned())
             .spawn(move || worker.run())
@@ -118,12 +112,8 @@ impl Committer {
 
     /// Leaves the stepping to the caller, who may go on with it when the engine is gone.
     #[cfg(test)]
-    pub(super) fn stepped(
-        store: Arc<dyn Store>,
-        log: Arc<dyn Log>,
-        head: Option<Head>,
-    ) -> (Self, Arc<std::sync::Mutex<Worker>>) {
-        let (worker, jobs, reports) = Worker::new(store, log, head);
+    pub(super) fn stepped(disk: Disk) -> (Self, Arc<std::sync::Mutex<Worker>>) {
+        let (worker, jobs, reports) = Worker::new(disk);
         let worker = Arc::new(std::sync::Mutex::new(worker));
         let doer = Doer::Caller(Arc::clone(&worker));
         (Self { jobs: Some(jobs), reports, doer }, worker)
@@ -148,6 +138,16 @@ impl Committer {
             while self.reports.is_empty() && worker.lock().unwrap().step(false) != Stepped::Ended {}
         }
         self.reports.recv().expect("the commit thread reports its failure before it ends")
+    }
+
+    /// Waits for the next report, but not for ever: there is none while work waits for room.
+    pub(super) fn wait_a_moment(&self) -> Option<Committed> {
+        #[cfg(test)]
+        if let Doer::Caller(worker) = &self.doer {
+            worker.lock().unwrap().step(true);
+            return self.reports.try_recv().ok();
+        }
+        self.reports.recv_timeout(MOMENT).ok()
     }
 
     /// Waits until all that was handed over is written, and gives back the reports left.
@@ -182,6 +182,7 @@ pub(super) struct Worker {
     store: Arc<dyn Store>,
     log: Arc<dyn Log>,
     head: Option<Head>,
+    gauge: Arc<Gauge>,
     report: Sender<Committed>,
     work: VecDeque<Work>,
     /// Who reads the rows; no work is done until they let go.
@@ -203,11 +204,8 @@ pub(super) enum Stepped {
 }
 
 impl Worker {
-    fn new(
-        store: Arc<dyn Store>,
-        log: Arc<dyn Log>,
-        head: Option<Head>,
-    ) -> (Self, Sender<Job>, Receiver<Committed>) {
+    fn new(disk: Disk) -> (Self, Sender<Job>, Receiver<Committed>) {
+        let Disk { store, log, head, gauge } = disk;
         let (jobs, inbox) = unbounded();
         let (report, reports) = unbounded();
         let worker = Self {
@@ -215,6 +213,7 @@ impl Worker {
             store,
             log,
             head,
+            gauge,
             report,
             work: VecDeque::new(),
             held: None,
@@ -228,7 +227,7 @@ impl Worker {
     fn run(mut self) {
         let head_due = tick(HEAD_PERIOD);
         loop {
-            if self.work.is_empty() || self.held.is_some() {
+            if self.is_waiting() {
                 let mut work = Select::new();
                 work.recv(&self.inbox);
                 work.recv(&head_due);
@@ -251,6 +250,9 @@ impl Worker {
         let result = self.work().and_then(|stepped| {
             if is_head_due || stepped == Stepped::Ended {
                 self.write_head()?;
+            }
+            if is_head_due || stepped == Stepped::Worked {
+                self.gauge.read(&*self.store)?;
             }
             Ok(stepped)
         });
@@ -284,7 +286,8 @@ impl Worker {
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => {
                 self.thaw();
-                if self.work.is_empty() {
+                // What there is no room for is not needed: the log says it all.
+                if self.is_waiting() {
                     return Ok(Stepped::Ended);
                 }
             }
@@ -302,7 +305,12 @@ impl Worker {
 
     /// Whether nothing can be done but what comes in.
     fn is_waiting(&self) -> bool {
-        self.work.is_empty() || self.held.is_some()
+        self.work.is_empty() || self.is_put_off()
+    }
+
+    /// Whether the work waits for whoever reads the rows, or for room.
+    fn is_put_off(&self) -> bool {
+        self.held.is_some() || self.gauge.is_low()
     }
 
     fn append(&self, chunks: &[Sealed]) -> store::Result<()> {
@@ -317,28 +325,21 @@ impl Worker {
 
     fn sync(&self) -> store::Result<()> {
         let _span = trace_span!("sync").entered();
-        self.store.sync()
+        let synced = self.store.sync();
+        if is_planted!("sync_error_ignored") { Ok(()) } else { synced }
     }
 
     /// Does as much of the work in front as the budget between two syncs allows.
     fn write_slice(&mut self, budget: usize) -> store::Result<()> {
-        if self.held.is_some() {
+        if self.is_put_off() {
             return Ok(());
         }
-        match self.work.front_mut() {
-            Some(Work::Checkpoint(checkpoint)) => checkpoint.write_slice(&*self.store, budget),
-            Some(Work::Remove(keys)) => {
-                let _span = trace_span!("retire").entered();
-                let some = keys.split_off(keys.len().saturating_sub(REMOVALS_MAX));
-                some.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))
-            }
-            Some(Work::Freeze(_)) | None => Ok(()),
-        }
+        self.work.front_mut().map_or(Ok(()), |work| work.write_slice(&*self.store, budget))
     }
 
     /// Ends the work in front once all of it is on the device.
     fn finish_work(&mut self) -> store::Result<()> {
-        if self.held.is_some() {
+        if self.is_put_off() {
             return Ok(());
         }
         match self.work.pop_front_if(|it| it.is_written()) {
@@ -374,42 +375,5 @@ impl Worker {
             Some(head) if self.head_behind.is_none() => head.write_alive(self.alive),
             _ => Ok(()),
         }
-    }
-}
-
-impl Work {
-    fn is_written(&self) -> bool {
-        match self {
-            Self::Checkpoint(it) => {
-                it.pages.is_empty() && it.runs.is_empty() && it.memory.is_empty()
-            }
-            Self::Remove(keys) => keys.is_empty(),
-            Self::Freeze(_) => true,
-        }
-    }
-}
-
-impl Checkpoint {
-    fn write_slice(&mut self, store: &dyn Store, budget: usize) -> store::Result<()> {
-        let mut written = 0;
-        while written < budget {
-            if let Some(page) = self.pages.pop_front() {
-                let _span = trace_span!("page").entered();
-                let (key, value) = encode_page(&page, self.state.time);
-                written += value.len();
-                store.put(Tree::Rows, &key, &value)?;
-            } else if let Some((key, value)) = self.runs.pop_front() {
-                let _span = trace_span!("timer_run").entered();
-                written += value.len();
-                store.put(Tree::Timers, &key, &value)?;
-            } else if let Some((key, value)) = self.memory.pop_front() {
-                let _span = trace_span!("memory").entered();
-                written += value.len();
-                store.put(Tree::Meta, &key, &value)?;
-            } else {
-                break;
-            }
-        }
-        Ok(())
     }
 }

@@ -1,6 +1,11 @@
 //! What a caller of the running engine may be told instead of an answer.
 
-use crate::{base::Timestamp, machine::input::Rejection, model::Findings, store};
+use crate::{
+    base::Timestamp,
+    machine::input::Rejection,
+    model::Findings,
+    store::{self, Shortage},
+};
 
 /// No answer, and why.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +23,9 @@ pub enum Error {
     /// The engine stopped before it knew.
     #[error("it may or may not be stored; send it again with the same event id")]
     Unknown,
+    /// There is too little room on the disk: nothing was taken in.
+    #[error("{0}; free some space there: the engine goes on by itself, so try again then")]
+    NoSpace(Shortage),
     /// The engine is not running any more.
     #[error("the engine has stopped: {cause}")]
     Stopped {

@@ -1,6 +1,8 @@
 //! The engine as a program embeds it: a plain thread that owns the partition, an inbox in front of
 //! it, and answers that come when they are durable.
 
+mod room;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, OnceLock},
@@ -8,14 +10,16 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never};
+use crossbeam_channel::{Receiver, Select, Sender, TrySendError, after, bounded};
+
+pub(super) use room::Home;
 
 use super::{
     Error,
     commit::Frozen,
     partition::Partition,
     present::{ClockCheck, Past, Present},
-    recover::Opening,
+    recover::{Opening, Site},
     runner::{Outbound, Report, Runner},
     ticket::{Reply, Ticket},
 };
@@ -33,7 +37,11 @@ use crate::{
 const ROUND_INPUTS: usize = 512;
 /// The longest a round waits when nothing comes.
 const WAIT_MAX: Duration = Duration::from_millis(500);
-type Query = Box<dyn FnOnce(&mut Partition) -> store::Result<Box<dyn FnOnce() + Send>> + Send>;
+
+/// Asks the partition, or hears why that is not possible; gives what to do once it may be told.
+type Query = Box<
+    dyn FnOnce(Result<&mut Partition, Error>) -> store::Result<Box<dyn FnOnce() + Send>> + Send,
+>;
 
 enum Message {
     Input(Box<Input>, Reply<Answer>),
@@ -43,14 +51,17 @@ enum Message {
 }
 
 impl Message {
-    /// Nothing was done about it, because the engine has stopped.
-    fn refuse(self, cause: &str) {
-        let stopped = Error::Stopped { cause: cause.to_owned() };
+    /// Nothing was done about it.
+    fn refuse(self, error: Error) {
         match self {
-            Self::Input(_, reply) => drop(reply.send(Err(stopped))),
-            Self::Stop(reply) => drop(reply.send(Err(stopped))),
-            // Its ticket says that nobody knows.
-            Self::Query(_) => {}
+            Self::Input(_, reply) => drop(reply.send(Err(error))),
+            Self::Freeze(reply) => drop(reply.send(Err(error))),
+            Self::Stop(reply) => drop(reply.send(Err(error))),
+            Self::Query(query) => {
+                if let Ok(tell) = query(Err(error)) {
+                    tell();
+                }
+            }
         }
     }
 }
@@ -80,28 +91,53 @@ impl Engine {
         clock: Arc<dyn Clock>,
         check: ClockCheck,
     ) -> Result<Self, Error> {
+        Self::start_over(Site::Directory(dir.to_owned()), opening, workers, clock, check)
+    }
+
+    /// Takes over what is there, recovers, and starts.
+    pub(super) fn start_over(
+        site: Site,
+        opening: &Opening,
+        workers: (Outbound, Receiver<Report>),
+        clock: Arc<dyn Clock>,
+        check: ClockCheck,
+    ) -> Result<Self, Error> {
         let (outbound, reports) = workers;
-        let runner = Runner::open(dir, opening, outbound)?;
+        let runner = Runner::start(site.own(opening)?, outbound)?;
         let partition = &runner.partition;
         let recorded = (partition.latest() > Lsn::ZERO).then(|| partition.recorded_time());
         let present = Present::start(clock, check, Past { recorded, alive: runner.alive() })?;
-        let (inbox, messages) = bounded(opening.limits.inbox_inputs);
-        let fault = Arc::new(OnceLock::new());
-        let told = Arc::clone(&fault);
+        let home = Home { site, opening: opening.clone() };
+        let (mut engine, live) = Self::over(runner, reports, present, home);
+        let told = Arc::clone(&engine.fault);
         let thread = thread::Builder::new()
             .name("onward-partition".to_owned())
             .spawn(move || {
-                let waiting = messages.clone();
-                let live = Live { runner, messages, reports, present, stop: None };
+                let waiting = live.messages.clone();
                 if let Err(error) = live.run() {
                     tracing::error!(%error, "the engine has stopped");
                     let cause = error.to_string();
                     let _ = told.set(cause.clone()).is_ok();
-                    waiting.try_iter().for_each(|message| message.refuse(&cause));
+                    let stopped = || Error::Stopped { cause: cause.clone() };
+                    waiting.try_iter().for_each(|message| message.refuse(stopped()));
                 }
             })
             .expect("the system starts threads");
-        Ok(Self { inbox, thread: Some(thread), fault, publishing: Mutex::new(()) })
+        engine.thread = Some(thread);
+        Ok(engine)
+    }
+
+    /// The handle, and what its thread does.
+    pub(super) fn over(
+        runner: Runner,
+        reports: Receiver<Report>,
+        present: Present,
+        home: Home,
+    ) -> (Self, Live) {
+        let (inbox, messages) = bounded(runner.partition.limits.inbox_inputs);
+        let (thread, fault, publishing) = (None, Arc::new(OnceLock::new()), Mutex::new(()));
+        let live = Live { runner, messages, reports, present, home, stop: None };
+        (Self { inbox, thread, fault, publishing }, live)
     }
 
     /// Sends an input in; the ticket resolves when its records are durable.
@@ -118,9 +154,14 @@ impl Engine {
     ) -> Result<Ticket<T>, Error> {
         let (reply, ticket) = Ticket::new();
         let query: Query = Box::new(move |partition| {
-            let found = ask(partition)?;
+            let found = partition.and_then(|partition| Ok(ask(partition)?));
+            // A fault ends the engine as well.
+            let found = match found {
+                Err(Error::Store(error)) => return Err(error),
+                found => found,
+            };
             Ok(Box::new(move || {
-                let _ = reply.send(Ok(found)).is_ok();
+                let _ = reply.send(found).is_ok();
             }))
         });
         self.send(Message::Query(query))?;
@@ -191,23 +232,38 @@ impl Drop for Engine {
     }
 }
 
-struct Live {
-    runner: Runner,
+/// What the thread of an engine does.
+pub(super) struct Live {
+    pub(super) runner: Runner,
     messages: Receiver<Message>,
     reports: Receiver<Report>,
     present: Present,
+    home: Home,
     stop: Option<Reply<()>>,
 }
 
 impl Live {
     fn run(mut self) -> Result<(), Error> {
-        let worked = self.work();
+        let worked = loop {
+            match self.work() {
+                Err(Error::Store(error)) if error.is_no_space() => {
+                    let Some(live) = self.await_room(&error)? else { return Ok(()) };
+                    self = live;
+                }
+                worked => break worked,
+            }
+        };
         if !matches!(worked, Ok(()) | Err(Error::Clock { .. })) {
             return worked;
         }
         // A clock that cannot be right does not keep what was decided before from the disk.
         self.present.stop();
         self.settle_under_way()?;
+        self.close(worked)
+    }
+
+    /// Ends cleanly and says so to whoever asked for it.
+    pub(super) fn close(self, worked: Result<(), Error>) -> Result<(), Error> {
         let Self { runner, stop, .. } = self;
         runner.finish()?;
         worked?;
@@ -242,51 +298,50 @@ impl Live {
         Ok(())
     }
 
-    /// Sleeps until there is something to do, and does one thing of what woke it.
+    /// Sleeps until there is something to do.
     fn wait(&mut self) -> Result<(), Error> {
         let now = self.now()?;
-        let closed = never();
-        let is_full = self.runner.is_full();
-        let messages = if is_full { &closed } else { &self.messages };
-        let due = self.runner.partition.next_due()?;
-        let timeout = match due {
-            Some(due) if !is_full => due.since(now).to_std().min(WAIT_MAX),
+        let (is_open, is_full) = (self.is_open(), self.runner.is_full());
+        let timeout = match self.runner.partition.next_due()? {
+            Some(due) if !is_full && !self.is_short() => due.since(now).to_std().min(WAIT_MAX),
             _ => WAIT_MAX,
         };
-        let mut message = None;
-        let mut report = None;
-        let mut committed = None;
-        crossbeam_channel::select! {
-            recv(messages) -> it => message = it.ok(),
-            recv(self.reports) -> it => report = it.ok(),
-            recv(self.runner.commits()) -> it => committed = it.ok(),
-            default(timeout) => {}
+        let mut work = Select::new();
+        work.recv(&self.reports);
+        work.recv(self.runner.commits());
+        if is_open {
+            work.recv(&self.messages);
         }
-        if let Some(message) = message {
-            self.take(message)?;
-        }
-        if let Some(report) = report {
-            self.settle(report)?;
-        }
-        Ok(committed.map_or(Ok(()), |committed| self.runner.absorb(committed))?)
+        let _ = work.ready_timeout(timeout).is_ok();
+        Ok(())
+    }
+
+    /// Whether there is too little room to take anything in.
+    fn is_short(&self) -> bool {
+        self.runner.shortage().is_some()
+    }
+
+    /// Whether messages are taken: there is room for what they may add, or they are only refused.
+    fn is_open(&self) -> bool {
+        self.stop.is_none() && (!self.runner.is_full() || self.is_short())
     }
 
     /// Works off what is there, a bounded part of each kind, so that none starves another.
-    fn round(&mut self) -> Result<(), Error> {
+    pub(super) fn round(&mut self) -> Result<(), Error> {
         for _ in 0..ROUND_INPUTS {
             let Ok(report) = self.reports.try_recv() else { break };
             self.settle(report)?;
         }
         for _ in 0..ROUND_INPUTS {
             let now = self.now()?;
-            if self.runner.is_full() {
+            if self.runner.is_full() || self.is_short() {
                 break;
             }
             let Some(timer) = self.runner.partition.due_timer(now)? else { break };
             let _ = self.runner.decide(now, &Input::TimerDue(timer))?;
         }
         for _ in 0..ROUND_INPUTS {
-            if self.stop.is_some() || self.runner.is_full() {
+            if !self.is_open() {
                 break;
             }
             let Ok(message) = self.messages.try_recv() else { break };
@@ -302,6 +357,10 @@ impl Live {
     fn take(&mut self, message: Message) -> Result<(), Error> {
         match message {
             Message::Input(input, reply) => {
+                if let Some(shortage) = self.runner.shortage() {
+                    let _ = reply.send(Err(Error::NoSpace(shortage))).is_ok();
+                    return Ok(());
+                }
                 let now = self.now()?;
                 let answer = self.runner.decide(now, &input)?.map_err(Error::Rejected);
                 self.runner.when_durable(Box::new(move || {
@@ -309,10 +368,13 @@ impl Live {
                 }));
             }
             Message::Query(query) => {
-                let release = query(&mut self.runner.partition)?;
+                let release = query(Ok(&mut self.runner.partition))?;
                 self.runner.when_durable(release);
             }
-            Message::Freeze(reply) => self.runner.freeze(reply),
+            Message::Freeze(reply) => match self.runner.shortage() {
+                Some(shortage) => drop(reply.send(Err(Error::NoSpace(shortage)))),
+                None => self.runner.freeze(reply),
+            },
             Message::Stop(reply) => self.stop = Some(reply),
         }
         Ok(())

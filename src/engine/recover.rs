@@ -1,7 +1,11 @@
 //! Opening a directory: the checkpoint, then `apply` over the log from there. There is no other
 //! recovery code.
 
-use std::{hash::BuildHasher, path::Path, sync::Arc};
+use std::{
+    hash::BuildHasher,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tracing::{debug, debug_span, trace_span, warn};
 
@@ -55,6 +59,36 @@ pub(super) struct Owned {
     pub(super) loss: Option<(Lsn, Lsn)>,
     /// When the engine was last seen running.
     pub(super) alive: Timestamp,
+}
+
+/// Where the data of an engine is.
+#[derive(Debug)]
+pub(super) enum Site {
+    /// In a directory.
+    Directory(PathBuf),
+    /// In a store of another kind.
+    #[cfg(test)]
+    Store(Arc<dyn Store>),
+}
+
+impl Site {
+    /// Opens it and takes it over.
+    pub(super) fn own(&self, opening: &Opening) -> store::Result<Owned> {
+        match self {
+            Self::Directory(dir) => own(dir, opening),
+            #[cfg(test)]
+            Self::Store(store) => own_store(store, opening),
+        }
+    }
+
+    /// Bytes that are free there, whether it is open or not.
+    pub(super) fn free_bytes(&self) -> store::Result<u64> {
+        match self {
+            Self::Directory(dir) => store::free_bytes(dir),
+            #[cfg(test)]
+            Self::Store(store) => store.free_bytes(),
+        }
+    }
 }
 
 /// Opens `dir`, creating it if need be, and takes it over with a fence.

@@ -2,6 +2,7 @@
 //! not depend on it, and replaying it gives the live state.
 
 mod crash;
+mod full;
 mod workload;
 
 use std::sync::Arc;
@@ -154,6 +155,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             timer_span,
             inbox_inputs,
             deliveries,
+            ..Limits::default()
         }
     })
 }

@@ -164,7 +164,25 @@ impl Drive {
     }
 
     /// Works until every line is read and every timer up to the end has fired.
-    pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Finished, Error> {
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] where the disk is full or nearly so: what was decided before is written,
+    /// as far as there is room, and the same job goes on from there.
+    pub fn run(self, progress: &mut dyn FnMut(Progress)) -> Result<Finished, Error> {
+        let gauge = Arc::clone(self.runner.gauge());
+        let store = Arc::clone(&self.runner.partition.store);
+        match self.work(progress) {
+            Err(Error::Store(error)) if error.is_no_space() => {
+                tracing::warn!(%error, "a write found no room");
+                // Where even that cannot be told, the last reading stands.
+                let _ = gauge.read(&*store).is_ok();
+                Err(Error::NoSpace(gauge.reading()))
+            }
+            worked => worked,
+        }
+    }
+
+    fn work(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Finished, Error> {
         let mut steps = 0_u64;
         while self.step()? {
             steps += 1;
@@ -179,7 +197,11 @@ impl Drive {
 
     /// Does what comes next; false where nothing does.
     pub(in crate::engine) fn step(&mut self) -> Result<bool, Error> {
-        match self.next()? {
+        let action = self.next()?;
+        if !matches!(action, Action::Done) {
+            self.check_room()?;
+        }
+        match action {
             Action::Line => {
                 let input = self.feed.take().expect("a line that was seen is there");
                 self.decide(&input)?;
@@ -193,6 +215,13 @@ impl Drive {
             Action::Done => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Stops below the watermark, when all that was decided is written.
+    fn check_room(&mut self) -> Result<(), Error> {
+        let Some(shortage) = self.runner.shortage() else { return Ok(()) };
+        self.runner.drain()?;
+        Err(Error::NoSpace(shortage))
     }
 
     fn finish(self) -> Result<Finished, Error> {
@@ -278,7 +307,8 @@ impl Drive {
         self.runner.submit();
         self.absorb()?;
         while self.runner.is_full() {
-            self.wait()?;
+            self.check_room()?;
+            self.runner.wait_a_moment()?;
         }
         Ok(())
     }
@@ -292,12 +322,6 @@ impl Drive {
                 Err(TryRecvError::Disconnected) => panic!("{COMMIT_ENDS}"),
             }
         }
-    }
-
-    /// Waits for the disk.
-    fn wait(&mut self) -> Result<(), Error> {
-        let committed = self.runner.commits().recv().expect(COMMIT_ENDS);
-        Ok(self.runner.absorb(committed)?)
     }
 
     /// Waits until the outcome of this delivery is in.
@@ -315,6 +339,8 @@ impl Drive {
                 recv(self.runner.commits()) -> committed => {
                     self.runner.absorb(committed.expect(COMMIT_ENDS))?;
                 }
+                // Without room nothing more is handed out, so its report might never come.
+                default(WAIT_MAX) => self.check_room()?,
             }
             self.runner.dispatch()?;
         }

@@ -11,7 +11,12 @@ pub use summary::{StepSummary, Summary};
 
 use std::{io, path::PathBuf};
 
-use crate::{base::Timestamp, model::Findings, model::LineError, store};
+use crate::{
+    base::Timestamp,
+    model::Findings,
+    model::LineError,
+    store::{self, Shortage},
+};
 
 /// Why a job does not start or does not end.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +25,12 @@ pub enum Error {
     /// The disk, its contents, or the way the directory is used.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// There is too little room on the disk.
+    #[error(
+        "{0}; free some space there and give the same command again: the run goes on where it \
+         stopped"
+    )]
+    NoSpace(Shortage),
     /// An input file cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     Input {
