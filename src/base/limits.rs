@@ -170,6 +170,8 @@ pub struct Limits {
     pub deliveries: usize,
     /// Bytes that must be free on the device; with less, nothing new is taken in.
     pub free_bytes_min: u64,
+    /// How long one operation on the disk may take before it counts as hanging.
+    pub stall: Span,
 }
 
 // Room for the batches under way and for the outcomes of what both channels have, each with a row of
@@ -188,6 +190,7 @@ impl Limits {
         self.inbox_inputs = self.inbox_inputs.max(1);
         self.deliveries = self.deliveries.max(1);
         self.free_bytes_min = self.free_bytes_min.max(1);
+        self.stall = self.stall.max(Span::millis(8));
         self
     }
 }
@@ -203,6 +206,7 @@ impl Default for Limits {
             inbox_inputs: 8_192,
             deliveries: DELIVERIES,
             free_bytes_min: u64::try_from(FREE_BYTES_MIN).unwrap_or(u64::MAX),
+            stall: Span::seconds(30),
         }
     }
 }

@@ -78,6 +78,7 @@ impl From<store::Error> for Failure {
             | store::Error::Conflict { .. }
             | store::Error::Shortened { .. }
             | store::Error::Thawed
+            | store::Error::Stalled { .. }
             | store::Error::Poisoned { .. } => FAULT,
         };
         Self { code, message: error.to_string() }

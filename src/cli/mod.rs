@@ -104,6 +104,7 @@ fn set_limit(limits: &mut Limits, setting: &str) -> Option<()> {
         "chunk_bytes" => limits.chunk_bytes = value.parse().ok()?,
         "timer_span" => limits.timer_span = Span::parse(value).ok()?,
         "free_bytes_min" => limits.free_bytes_min = value.parse().ok()?,
+        "stall" => limits.stall = Span::parse(value).ok()?,
         "deliveries" => limits.deliveries = value.parse().ok()?,
         _ => return None,
     }

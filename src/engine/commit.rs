@@ -13,14 +13,9 @@ mod frozen;
 mod gauge;
 mod saving;
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, tick, unbounded};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, select, tick, unbounded};
 use tracing::trace_span;
 
 pub use frozen::Frozen;
@@ -29,7 +24,11 @@ pub(super) use gauge::Gauge;
 pub(super) use saving::Checkpoint;
 use saving::Work;
 
-use super::{partition::Sealed, ticket::Reply};
+use super::{
+    partition::Sealed,
+    ticket::Reply,
+    watch::{Apart, Watch},
+};
 use crate::{
     base::{
         Lsn, Timestamp,
@@ -80,6 +79,7 @@ pub(super) struct Disk {
     /// None where the store is not a directory.
     pub(super) head: Option<Head>,
     pub(super) gauge: Arc<Gauge>,
+    pub(super) watch: Arc<Watch>,
 }
 
 /// The handle of the commit thread.
@@ -88,12 +88,13 @@ pub(super) struct Committer {
     jobs: Option<Sender<Job>>,
     reports: Receiver<Committed>,
     doer: Doer,
+    watch: Arc<Watch>,
 }
 
 /// Who steps the worker.
 #[derive(Debug)]
 enum Doer {
-    Thread(Option<JoinHandle<()>>),
+    Thread(Option<Apart>),
     /// A test, and whoever has to wait.
     #[cfg(test)]
     Caller(Arc<std::sync::Mutex<Worker>>),
@@ -102,21 +103,20 @@ enum Doer {
 impl Committer {
     /// Starts the thread.
     pub(super) fn start(disk: Disk) -> Self {
+        let watch = Arc::clone(&disk.watch);
         let (worker, jobs, reports) = Worker::new(disk);
-        let thread = thread::Builder::new()
-            .name("onward-commit".to_owned())
-            .spawn(move || worker.run())
-            .expect("the system starts threads");
-        Self { jobs: Some(jobs), reports, doer: Doer::Thread(Some(thread)) }
+        let thread = Apart::start("onward-commit", move || worker.run());
+        Self { jobs: Some(jobs), reports, doer: Doer::Thread(Some(thread)), watch }
     }
 
     /// Leaves the stepping to the caller, who may go on with it when the engine is gone.
     #[cfg(test)]
     pub(super) fn stepped(disk: Disk) -> (Self, Arc<std::sync::Mutex<Worker>>) {
+        let watch = Arc::clone(&disk.watch);
         let (worker, jobs, reports) = Worker::new(disk);
         let worker = Arc::new(std::sync::Mutex::new(worker));
         let doer = Doer::Caller(Arc::clone(&worker));
-        (Self { jobs: Some(jobs), reports, doer }, worker)
+        (Self { jobs: Some(jobs), reports, doer, watch }, worker)
     }
 
     /// Hands over work; a worker that has failed has said so and takes no more.
@@ -137,7 +137,10 @@ impl Committer {
         if let Doer::Caller(worker) = &self.doer {
             while self.reports.is_empty() && worker.lock().unwrap().step(false) != Stepped::Ended {}
         }
-        self.reports.recv().expect("the commit thread reports its failure before it ends")
+        select! {
+            recv(self.reports) -> it => it.expect("the commit thread reports its failure before it ends"),
+            recv(self.watch.raised()) -> _ => self.stalled(),
+        }
     }
 
     /// Waits for the next report, but not for ever: there is none while work waits for room.
@@ -147,7 +150,16 @@ impl Committer {
             worker.lock().unwrap().step(true);
             return self.reports.try_recv().ok();
         }
-        self.reports.recv_timeout(MOMENT).ok()
+        select! {
+            recv(self.reports) -> it => it.ok(),
+            recv(self.watch.raised()) -> _ => Some(self.stalled()),
+            default(MOMENT) => None,
+        }
+    }
+
+    /// What there is to report once the disk gives no answer.
+    fn stalled(&self) -> Committed {
+        Committed::Failed(self.watch.check().expect_err("it is raised by an alarm"))
     }
 
     /// Waits until all that was handed over is written, and gives back the reports left.
@@ -162,12 +174,14 @@ impl Committer {
 }
 
 impl Drop for Committer {
-    /// Waits until the thread has written all that was handed over.
+    /// Waits until the thread has written all that was handed over, or hangs.
     fn drop(&mut self) {
         self.jobs = None;
         match &mut self.doer {
             Doer::Thread(thread) => {
-                let _ = thread.take().is_some_and(|it| it.join().is_ok());
+                if let Some(thread) = thread.take() {
+                    thread.join_or_leave(&self.watch);
+                }
             }
             #[cfg(test)]
             Doer::Caller(_) => {}
@@ -183,6 +197,7 @@ pub(super) struct Worker {
     log: Arc<dyn Log>,
     head: Option<Head>,
     gauge: Arc<Gauge>,
+    watch: Arc<Watch>,
     report: Sender<Committed>,
     work: VecDeque<Work>,
     /// Who reads the rows; no work is done until they let go.
@@ -205,7 +220,7 @@ pub(super) enum Stepped {
 
 impl Worker {
     fn new(disk: Disk) -> (Self, Sender<Job>, Receiver<Committed>) {
-        let Disk { store, log, head, gauge } = disk;
+        let Disk { store, log, head, gauge, watch } = disk;
         let (jobs, inbox) = unbounded();
         let (report, reports) = unbounded();
         let worker = Self {
@@ -214,6 +229,7 @@ impl Worker {
             log,
             head,
             gauge,
+            watch,
             report,
             work: VecDeque::new(),
             held: None,
@@ -366,13 +382,16 @@ impl Worker {
             return Ok(());
         };
         let _span = trace_span!("head").entered();
-        head.write(&HeadState::of(&fold, self.alive))
+        let state = HeadState::of(&fold, self.alive);
+        self.watch.during("write the head of", || head.write(&state))
     }
 
     /// The head says when the engine was running: now, or when it says how far the log is.
     fn write_alive(&mut self) -> store::Result<()> {
         match &mut self.head {
-            Some(head) if self.head_behind.is_none() => head.write_alive(self.alive),
+            Some(head) if self.head_behind.is_none() => {
+                self.watch.during("write the head of", || head.write_alive(self.alive))
+            }
             _ => Ok(()),
         }
     }

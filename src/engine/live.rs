@@ -6,11 +6,10 @@ mod room;
 use std::{
     path::Path,
     sync::{Arc, Mutex, OnceLock},
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Select, Sender, TrySendError, after, bounded};
+use crossbeam_channel::{Receiver, Select, Sender, TrySendError, after, bounded, select};
 
 pub(super) use room::Home;
 
@@ -22,6 +21,7 @@ use super::{
     recover::{Opening, Site},
     runner::{Outbound, Report, Runner},
     ticket::{Reply, Ticket},
+    watch::{Apart, Watch},
 };
 use crate::{
     base::{Clock, Lsn, Timestamp, limits::STOP_TIMEOUT},
@@ -69,7 +69,8 @@ impl Message {
 /// The handle of a running engine.
 pub struct Engine {
     inbox: Sender<Message>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Apart>,
+    watch: Arc<Watch>,
     /// Why it stopped by itself.
     fault: Arc<OnceLock<String>>,
     /// Two publications at once could each miss what the other links.
@@ -103,26 +104,24 @@ impl Engine {
         check: ClockCheck,
     ) -> Result<Self, Error> {
         let (outbound, reports) = workers;
-        let runner = Runner::start(site.own(opening)?, outbound)?;
+        let watch = Watch::start(site.path(), opening.limits.stall);
+        let runner = Runner::start(site.own(opening, &watch)?, outbound)?;
         let partition = &runner.partition;
         let recorded = (partition.latest() > Lsn::ZERO).then(|| partition.recorded_time());
         let present = Present::start(clock, check, Past { recorded, alive: runner.alive() })?;
-        let home = Home { site, opening: opening.clone() };
+        let home = Home { site, opening: opening.clone(), watch };
         let (mut engine, live) = Self::over(runner, reports, present, home);
         let told = Arc::clone(&engine.fault);
-        let thread = thread::Builder::new()
-            .name("onward-partition".to_owned())
-            .spawn(move || {
-                let waiting = live.messages.clone();
-                if let Err(error) = live.run() {
-                    tracing::error!(%error, "the engine has stopped");
-                    let cause = error.to_string();
-                    let _ = told.set(cause.clone()).is_ok();
-                    let stopped = || Error::Stopped { cause: cause.clone() };
-                    waiting.try_iter().for_each(|message| message.refuse(stopped()));
-                }
-            })
-            .expect("the system starts threads");
+        let thread = Apart::start("onward-partition", move || {
+            let waiting = live.messages.clone();
+            if let Err(error) = live.run() {
+                tracing::error!(%error, "the engine has stopped");
+                let cause = error.to_string();
+                let _ = told.set(cause.clone()).is_ok();
+                let stopped = || Error::Stopped { cause: cause.clone() };
+                waiting.try_iter().for_each(|message| message.refuse(stopped()));
+            }
+        });
         engine.thread = Some(thread);
         Ok(engine)
     }
@@ -135,14 +134,15 @@ impl Engine {
         home: Home,
     ) -> (Self, Live) {
         let (inbox, messages) = bounded(runner.partition.limits.inbox_inputs);
+        let watch = Arc::clone(runner.watch());
         let (thread, fault, publishing) = (None, Arc::new(OnceLock::new()), Mutex::new(()));
         let live = Live { runner, messages, reports, present, home, stop: None };
-        (Self { inbox, thread, fault, publishing }, live)
+        (Self { inbox, thread, watch, fault, publishing }, live)
     }
 
     /// Sends an input in; the ticket resolves when its records are durable.
     pub fn submit(&self, input: Input) -> Result<Ticket<Answer>, Error> {
-        let (reply, ticket) = Ticket::new();
+        let (reply, ticket) = Ticket::watched(&self.watch);
         self.send(Message::Input(Box::new(input), reply))?;
         Ok(ticket)
     }
@@ -152,7 +152,7 @@ impl Engine {
         &self,
         ask: impl FnOnce(&mut Partition) -> store::Result<T> + Send + 'static,
     ) -> Result<Ticket<T>, Error> {
-        let (reply, ticket) = Ticket::new();
+        let (reply, ticket) = Ticket::watched(&self.watch);
         let query: Query = Box::new(move |partition| {
             let found = partition.and_then(|partition| Ok(ask(partition)?));
             // A fault ends the engine as well.
@@ -172,7 +172,7 @@ impl Engine {
     /// taken in before, for another thread to read, until the answer is dropped. Events are taken
     /// in meanwhile; who holds it asks [`Frozen::check`] after reading.
     pub fn freeze(&self) -> Result<Ticket<Frozen>, Error> {
-        let (reply, ticket) = Ticket::new();
+        let (reply, ticket) = Ticket::watched(&self.watch);
         self.send(Message::Freeze(reply))?;
         Ok(ticket)
     }
@@ -191,22 +191,32 @@ impl Engine {
 
     /// Stops cleanly: what was accepted is durable, a checkpoint is recorded.
     pub fn close(mut self) -> Result<(), Error> {
-        let (reply, ticket) = Ticket::new();
-        // A full inbox empties, because the thread is running.
-        if self.inbox.send(Message::Stop(reply)).is_err() {
-            return Err(self.stopped());
-        }
-        let result = ticket.wait();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join().is_ok();
-        }
-        match self.fault.get() {
-            Some(cause) => Err(Error::Stopped { cause: cause.clone() }),
-            None => result,
-        }
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Result<(), Error> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let (reply, ticket) = Ticket::watched(&self.watch);
+        // A full inbox empties, because the thread is running, unless it hangs on the disk.
+        let is_told = select! {
+            send(self.inbox, Message::Stop(reply)) -> sent => sent.is_ok(),
+            recv(self.watch.raised()) -> _ => false,
+        };
+        let result = if is_told { ticket.wait() } else { Err(self.stopped()) };
+        thread.join_or_leave(&self.watch);
+        self.fault().map_or(result, |cause| Err(Error::Stopped { cause }))
+    }
+
+    /// Why it has stopped by itself, if it has.
+    fn fault(&self) -> Option<String> {
+        let hangs = || self.watch.check().err().map(|error| error.to_string());
+        self.fault.get().cloned().or_else(hangs)
     }
 
     fn send(&self, message: Message) -> Result<(), Error> {
+        if self.watch.check().is_err() {
+            return Err(self.stopped());
+        }
         self.inbox.try_send(message).map_err(|error| match error {
             TrySendError::Full(_) => Error::Busy,
             TrySendError::Disconnected(_) => self.stopped(),
@@ -214,7 +224,7 @@ impl Engine {
     }
 
     fn stopped(&self) -> Error {
-        let cause = self.fault.get().cloned().unwrap_or_else(|| "it was closed".to_owned());
+        let cause = self.fault().unwrap_or_else(|| "it was closed".to_owned());
         Error::Stopped { cause }
     }
 }
@@ -222,13 +232,7 @@ impl Engine {
 impl Drop for Engine {
     /// Stops as [`Engine::close`] does, without a word.
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            let (reply, ticket) = Ticket::new();
-            if self.inbox.send(Message::Stop(reply)).is_ok() {
-                let _ = ticket.wait().is_ok();
-            }
-            let _ = thread.join().is_ok();
-        }
+        let _ = self.stop().is_ok();
     }
 }
 
@@ -307,6 +311,7 @@ impl Live {
             _ => WAIT_MAX,
         };
         let mut work = Select::new();
+        work.recv(self.runner.watch().raised());
         work.recv(&self.reports);
         work.recv(self.runner.commits());
         if is_open {
@@ -328,6 +333,7 @@ impl Live {
 
     /// Works off what is there, a bounded part of each kind, so that none starves another.
     pub(super) fn round(&mut self) -> Result<(), Error> {
+        self.runner.watch().check()?;
         for _ in 0..ROUND_INPUTS {
             let Ok(report) = self.reports.try_recv() else { break };
             self.settle(report)?;

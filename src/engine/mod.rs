@@ -7,6 +7,7 @@
 //! | `commit` | append, sync, checkpoint: the other thread |
 //! | `runner` | the two together, and what may leave when |
 //! | `recover` | checkpoint + log = state |
+//! | `watch` | the disk that gives no answer |
 //! | `present` | what time it is, within bounds |
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
@@ -27,6 +28,7 @@ pub mod runner;
 mod state;
 mod ticket;
 pub mod verify;
+mod watch;
 
 pub use commit::Frozen;
 pub use error::Error;

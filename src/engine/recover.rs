@@ -9,7 +9,11 @@ use std::{
 
 use tracing::{debug, debug_span, trace_span, warn};
 
-use super::{partition::Partition, state::State};
+use super::{
+    partition::Partition,
+    state::State,
+    watch::{Watch, Watched},
+};
 use crate::{
     base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp},
     machine::{
@@ -59,10 +63,12 @@ pub(super) struct Owned {
     pub(super) loss: Option<(Lsn, Lsn)>,
     /// When the engine was last seen running.
     pub(super) alive: Timestamp,
+    /// Over what is asked of the disk.
+    pub(super) watch: Arc<Watch>,
 }
 
 /// Where the data of an engine is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Site {
     /// In a directory.
     Directory(PathBuf),
@@ -73,11 +79,25 @@ pub(super) enum Site {
 
 impl Site {
     /// Opens it and takes it over.
-    pub(super) fn own(&self, opening: &Opening) -> store::Result<Owned> {
-        match self {
-            Self::Directory(dir) => own(dir, opening),
+    pub(super) fn own(&self, opening: &Opening, watch: &Arc<Watch>) -> store::Result<Owned> {
+        let (site, opening, watching) = (self.clone(), opening.clone(), Arc::clone(watch));
+        watch.guard(move || match site {
+            Self::Directory(dir) => own_watched(&dir, &opening, watching),
             #[cfg(test)]
-            Self::Store(store) => own_store(store, opening),
+            Self::Store(inner) => {
+                let store: Arc<dyn Store> =
+                    Arc::new(Watched { inner, watch: Arc::clone(&watching) });
+                own_store(&store, &opening).map(|owned| Owned { watch: watching, ..owned })
+            }
+        })?
+    }
+
+    /// For messages.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Directory(dir) => dir,
+            #[cfg(test)]
+            Self::Store(store) => store.path(),
         }
     }
 
@@ -93,10 +113,16 @@ impl Site {
 
 /// Opens `dir`, creating it if need be, and takes it over with a fence.
 pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
+    let watch = Watch::start(dir, opening.limits.stall);
+    Site::Directory(dir.to_owned()).own(opening, &watch)
+}
+
+fn own_watched(dir: &Path, opening: &Opening, watch: Arc<Watch>) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
+    let inner: Arc<dyn Store> = Arc::new(watch.during("open", || SledStore::open(dir))?);
+    let store: Arc<dyn Store> = Arc::new(Watched { inner, watch: Arc::clone(&watch) });
     let format = format(&*store, opening)?;
-    let (mut head, state) = Head::open(dir)?;
+    let (mut head, state) = watch.during("open the head of", || Head::open(dir))?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
     let alive = state.as_ref().map_or(Timestamp::EPOCH, |state| state.alive);
     let loss = check_head(state, &partition.fold, opening.accept_loss)?;
@@ -108,9 +134,10 @@ pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
     fence(&mut partition)?;
     if loss.is_none() {
         // Otherwise the head says what was lost until the log says so itself.
-        head.write(&HeadState::of(&partition.fold, alive))?;
+        let state = HeadState::of(&partition.fold, alive);
+        watch.during("write the head of", || head.write(&state))?;
     }
-    Ok(Owned { partition, head: Some(head), loss, alive })
+    Ok(Owned { partition, head: Some(head), loss, alive, watch })
 }
 
 /// Takes over what a store of another kind holds.
@@ -119,7 +146,7 @@ pub(super) fn own_store(store: &Arc<dyn Store>, opening: &Opening) -> store::Res
     let format = format(&**store, opening)?;
     let mut partition = replay(store, format.instance, &opening.limits)?;
     fence(&mut partition)?;
-    Ok(Owned { partition, head: None, loss: None, alive: Timestamp::EPOCH })
+    Ok(Owned { partition, head: None, loss: None, alive: Timestamp::EPOCH, watch: Watch::blind() })
 }
 
 fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat> {

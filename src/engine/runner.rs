@@ -14,6 +14,7 @@ use super::{
     partition::Partition,
     recover::Owned,
     ticket::Reply,
+    watch::Watch,
 };
 use crate::{
     base::{
@@ -55,6 +56,7 @@ pub(super) struct Runner {
     pub(super) partition: Partition,
     committer: Committer,
     gauge: Arc<Gauge>,
+    watch: Arc<Watch>,
     deliveries: Deliveries,
     durable: Lsn,
     /// The last record handed to the commit thread.
@@ -100,16 +102,17 @@ impl Runner {
         deliveries: Deliveries,
         committer: impl FnOnce(Disk) -> Committer,
     ) -> store::Result<Self> {
-        let Owned { partition, head, loss, alive } = owned;
+        let Owned { partition, head, loss, alive, watch } = owned;
         let (store, log) = (Arc::clone(&partition.store), Arc::clone(&partition.log));
         let gauge = Arc::new(Gauge::new(&*store, partition.limits.free_bytes_min)?);
-        let disk = Disk { store, log, head, gauge: Arc::clone(&gauge) };
+        let disk = Disk { store, log, head, gauge: Arc::clone(&gauge), watch: Arc::clone(&watch) };
         let latest = partition.latest();
         let dirty = partition.since_checkpoint > 0;
         let mut runner = Self {
             partition,
             committer: committer(disk),
             gauge,
+            watch,
             deliveries,
             durable: latest,
             submitted: latest,
@@ -166,6 +169,11 @@ impl Runner {
     /// What room is missing to take anything in; none where there is enough.
     pub(super) fn shortage(&self) -> Option<Shortage> {
         self.gauge.shortage()
+    }
+
+    /// The watch over what is asked of the disk.
+    pub(super) const fn watch(&self) -> &Arc<Watch> {
+        &self.watch
     }
 
     /// The gauge of free space.
@@ -366,10 +374,10 @@ impl Runner {
         }
         self.await_checkpoint()?;
         self.tell_alive();
-        let Self { partition, committer, .. } = self;
+        let Self { partition, committer, watch, .. } = self;
         match committer.close().try_iter().find_map(failure) {
             Some(error) => Err(error),
-            None => Ok(partition),
+            None => watch.check().map(|()| partition),
         }
     }
 

@@ -3,6 +3,8 @@
 
 mod crash;
 mod full;
+mod hang;
+mod leap;
 mod workload;
 
 use std::sync::Arc;

@@ -182,6 +182,18 @@ impl Drive {
         }
     }
 
+    /// The same on a thread of its own, which is left behind where the disk gives no answer.
+    ///
+    /// # Errors
+    /// As [`Drive::run`].
+    pub fn run_apart(
+        self,
+        mut progress: impl FnMut(Progress) + Send + 'static,
+    ) -> Result<Finished, Error> {
+        let watch = Arc::clone(self.runner.watch());
+        watch.guard(move || self.run(&mut progress))?
+    }
+
     fn work(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Finished, Error> {
         let mut steps = 0_u64;
         while self.step()? {
@@ -217,8 +229,9 @@ impl Drive {
         Ok(true)
     }
 
-    /// Stops below the watermark, when all that was decided is written.
+    /// Stops where the disk gives no answer, and below the watermark when all that was decided is written.
     fn check_room(&mut self) -> Result<(), Error> {
+        self.runner.watch().check()?;
         let Some(shortage) = self.runner.shortage() else { return Ok(()) };
         self.runner.drain()?;
         Err(Error::NoSpace(shortage))
@@ -384,6 +397,7 @@ impl Drive {
                 return Ok(());
             }
             let left = (needed.to_std() - passed.to_std()).min(WAIT_MAX);
+            self.runner.watch().check()?;
             if let Ok(committed) = self.runner.commits().recv_timeout(left) {
                 self.runner.absorb(committed)?;
             }

@@ -11,6 +11,7 @@ use crate::{
         Error,
         recover::{Opening, Owned, Site},
         runner::Runner,
+        watch::Watch,
     },
     store,
 };
@@ -23,12 +24,17 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 pub(in crate::engine) struct Home {
     pub(in crate::engine) site: Site,
     pub(in crate::engine) opening: Opening,
+    pub(in crate::engine) watch: Arc<Watch>,
 }
 
 impl Home {
+    fn free_bytes(&self) -> store::Result<u64> {
+        self.watch.during("measure the free space of", || self.site.free_bytes())
+    }
+
     /// Opens it by the ordinary recovery; none where there is too little room even for that.
     fn own(&self) -> store::Result<Option<Owned>> {
-        match self.site.own(&self.opening) {
+        match self.site.own(&self.opening, &self.watch) {
             Ok(owned) => Ok(Some(owned)),
             Err(error) if error.is_no_space() => Ok(None),
             Err(error) => Err(error),
@@ -45,7 +51,7 @@ impl Live {
         let Self { runner, messages, reports, present, home, stop } = self;
         let gauge = Arc::clone(runner.gauge());
         let deliveries = runner.into_deliveries();
-        gauge.run_out(home.site.free_bytes()?);
+        gauge.run_out(home.free_bytes()?);
         let look = tick(LOOK_PERIOD);
         loop {
             select! {
@@ -59,7 +65,7 @@ impl Live {
                     }
                 }
                 recv(look) -> _ => {
-                    gauge.note(home.site.free_bytes()?);
+                    gauge.note(home.free_bytes()?);
                     if !gauge.is_low() && let Some(owned) = home.own()? {
                         let runner = Runner::restart(owned, deliveries)?;
                         let live = Self { runner, messages, reports, present, home, stop };

@@ -2,6 +2,7 @@
 //! come.
 
 use std::{
+    convert::Infallible,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::*;
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 const WATERMARK: u64 = 1_000;
 const PLENTY: u64 = 1_000_000;
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A disk in memory that has no room from the n-th write on, until it gets some. After an error
 /// what was not synced is gone, as it may be when the directory is opened again.
@@ -37,13 +38,22 @@ pub(super) struct Disk {
     room: AtomicU64,
     writes: AtomicU64,
     is_broken: AtomicBool,
+    hangs: Mutex<Option<(Asked, Receiver<Infallible>)>>,
+}
+
+/// What hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Read,
+    Write,
 }
 
 impl Disk {
     pub(super) fn new() -> Arc<Self> {
         let inner = Mutex::new(MemoryStore::new());
         let (room, writes) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
-        let disk = Self { inner, room, writes, is_broken: AtomicBool::new(false) };
+        let (is_broken, hangs) = (AtomicBool::new(false), Mutex::new(None));
+        let disk = Self { inner, room, writes, is_broken, hangs };
         disk.set_free(PLENTY);
         Arc::new(disk)
     }
@@ -53,13 +63,39 @@ impl Disk {
     }
 
     /// The write after so many finds no room.
-    pub(super) fn fill_after(&self, writes: u64) {
+    fn fill_after(&self, writes: u64) {
         self.room.store(self.writes() + writes, Ordering::SeqCst);
     }
 
     /// No write works from now on, and that is not for want of room.
     fn break_down(&self) {
         self.is_broken.store(true, Ordering::SeqCst);
+    }
+
+    /// No such operation ends before the guard is dropped.
+    pub(super) fn hang(&self, asked: Asked) -> Sender<Infallible> {
+        let (guard, released) = bounded(0);
+        *self.hangs.lock().unwrap() = Some((asked, released));
+        guard
+    }
+
+    /// Whether an engine, or a thread that was left behind, still has it.
+    pub(super) fn is_held(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1
+    }
+
+    fn wait_while_hanging(&self, asked: Asked) {
+        let hangs = self.hangs.lock().unwrap().clone();
+        if let Some((_, released)) = hangs.filter(|(it, _)| *it == asked) {
+            // Nothing is ever sent: it ends when the guard is gone.
+            let _ = released.recv().is_ok();
+        }
+    }
+
+    /// What a reader finds.
+    fn read(&self) -> MemoryStore {
+        self.wait_while_hanging(Asked::Read);
+        self.inner()
     }
 
     fn writes(&self) -> u64 {
@@ -79,6 +115,7 @@ impl Disk {
     }
 
     fn write<T>(&self, write: impl FnOnce(&MemoryStore) -> store::Result<T>) -> store::Result<T> {
+        self.wait_while_hanging(Asked::Write);
         let inner = self.inner.lock().unwrap();
         if self.is_broken.load(Ordering::SeqCst) {
             let source = std::io::ErrorKind::Other.into();
@@ -103,15 +140,15 @@ impl Store for Disk {
     }
 
     fn get(&self, tree: Tree, key: &[u8]) -> store::Result<Option<Vec<u8>>> {
-        self.inner().get(tree, key)
+        self.read().get(tree, key)
     }
 
     fn at_or_below(&self, tree: Tree, key: &[u8]) -> store::Result<Option<Entry>> {
-        self.inner().at_or_below(tree, key)
+        self.read().at_or_below(tree, key)
     }
 
     fn above(&self, tree: Tree, key: &[u8]) -> store::Result<Option<Entry>> {
-        self.inner().above(tree, key)
+        self.read().above(tree, key)
     }
 
     fn remove(&self, tree: Tree, key: &[u8]) -> store::Result<()> {
@@ -132,10 +169,10 @@ impl Store for Disk {
 }
 
 /// A clock that a test owns.
-pub(super) struct Manual(AtomicU64);
+struct Manual(AtomicU64);
 
 impl Manual {
-    pub(super) fn new() -> Arc<Self> {
+    fn new() -> Arc<Self> {
         Arc::new(Self(AtomicU64::new(1_800_000_000_000_000)))
     }
 
@@ -151,15 +188,15 @@ impl Clock for Manual {
 }
 
 /// An engine over a disk, and the workers in the hands of a test.
-struct Shop {
-    disk: Arc<Disk>,
+pub(super) struct Shop {
+    pub(super) disk: Arc<Disk>,
     clock: Arc<Manual>,
-    engine: Engine,
-    deliveries: Receiver<Delivery>,
+    pub(super) engine: Engine,
+    pub(super) deliveries: Receiver<Delivery>,
     reports: Sender<Report>,
 }
 
-const FLOW: &[u8] = br#"{
+pub(super) const FLOW: &[u8] = br#"{
     "segments": [{ "id": "all", "name": "All", "rule": "true" }],
     "flows": [{ "id": "welcome", "name": "Welcome", "segment": "all",
         "trigger": { "event": "signup" }, "entry": "every_time",
@@ -176,7 +213,11 @@ pub(super) fn opening() -> Opening {
 }
 
 impl Shop {
-    fn open(disk: &Arc<Disk>) -> Self {
+    pub(super) fn open(disk: &Arc<Disk>) -> Self {
+        Self::open_with(disk, &opening()).unwrap()
+    }
+
+    pub(super) fn open_with(disk: &Arc<Disk>, opening: &Opening) -> Result<Self, Error> {
         let (out, deliveries) = unbounded();
         let (reports, receiver) = reports();
         let outbound: Outbound = Box::new(move |delivery| {
@@ -188,12 +229,11 @@ impl Shop {
         let site = Site::Store(Arc::<Disk>::clone(disk));
         let moving = Arc::<Manual>::clone(&clock);
         let workers = (outbound, receiver);
-        let engine =
-            Engine::start_over(site, &opening(), workers, moving, ClockCheck::Strict).unwrap();
-        Self { disk: Arc::clone(disk), clock, engine, deliveries, reports }
+        let engine = Engine::start_over(site, opening, workers, moving, ClockCheck::Strict)?;
+        Ok(Self { disk: Arc::clone(disk), clock, engine, deliveries, reports })
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let _ = self.engine.publish(&[("flow.json", FLOW)]).unwrap().wait().unwrap();
         let line = br#"{"id":"ann","email":"ann@x.example"}"#;
         let update = CustomerUpdate::parse(line).unwrap();
@@ -201,7 +241,7 @@ impl Shop {
         let _ = self.engine.submit(input).unwrap().wait().unwrap();
     }
 
-    fn signup(&self, id: &str) -> Ticket<Answer> {
+    pub(super) fn signup(&self, id: &str) -> Ticket<Answer> {
         let line = format!(r#"{{"id":"{id}","name":"signup","customer":"ann"}}"#);
         let event = Event::parse(line.as_bytes()).unwrap();
         self.engine.submit(Input::Event { source: Source::Api, event }).unwrap()
@@ -214,7 +254,7 @@ impl Shop {
         view.unwrap().enrollments.len()
     }
 
-    fn delivery(&self) -> Delivery {
+    pub(super) fn delivery(&self) -> Delivery {
         self.deliveries.recv_timeout(PATIENCE).expect("a delivery is handed out")
     }
 
@@ -264,7 +304,7 @@ impl Shop {
     }
 
     /// The log says what the state says, and every acknowledged event is there once.
-    fn check(self, acknowledged: &[&str]) {
+    pub(super) fn check(self, acknowledged: &[&str]) {
         // Or it would wait for the workers when it stops.
         pause();
         self.deliveries.try_iter().for_each(|delivery| self.report_sent(&delivery));
@@ -280,7 +320,7 @@ impl Shop {
     }
 }
 
-fn pause() {
+pub(super) fn pause() {
     let _ = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(20));
 }
 
