@@ -85,8 +85,7 @@ impl Site {
             Self::Directory(dir) => own_watched(&dir, &opening, watching),
             #[cfg(test)]
             Self::Store(inner) => {
-                let store: Arc<dyn Store> =
-                    Arc::new(Watched { inner, watch: Arc::clone(&watching) });
+                let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watching));
                 own_store(&store, &opening).map(|owned| Owned { watch: watching, ..owned })
             }
         })?
@@ -119,8 +118,8 @@ pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
 
 fn own_watched(dir: &Path, opening: &Opening, watch: Arc<Watch>) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
-    let inner: Arc<dyn Store> = Arc::new(watch.during("open", || SledStore::open(dir))?);
-    let store: Arc<dyn Store> = Arc::new(Watched { inner, watch: Arc::clone(&watch) });
+    let inner: Arc<dyn Store> = Arc::new(watch.during_opening(|| SledStore::open(dir))?);
+    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watch));
     let format = format(&*store, opening)?;
     let (mut head, state) = watch.during("open the head of", || Head::open(dir))?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
@@ -155,7 +154,14 @@ fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat
 
 /// Opens `dir` to look at it: nothing is appended.
 pub fn read(dir: &Path, limits: &Limits) -> store::Result<Partition> {
-    let store: Arc<dyn Store> = Arc::new(SledStore::open_existing(dir)?);
+    let watch = Watch::start(dir, limits.stall);
+    let (dir, limits, watching) = (dir.to_owned(), limits.clone(), Arc::clone(&watch));
+    watch.guard(move || read_watched(&dir, &limits, &watching))?
+}
+
+fn read_watched(dir: &Path, limits: &Limits, watch: &Arc<Watch>) -> store::Result<Partition> {
+    let inner = Arc::new(watch.during_opening(|| SledStore::open_existing(dir))?);
+    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, watch));
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
     let (_, state) = Head::open(dir)?;

@@ -29,12 +29,16 @@ use crate::{
 
 /// Looks that make up the time that an operation has.
 const LOOKS: u32 = 8;
+/// How much longer opening may take: it reads the whole file, which may be large and not cached.
+const OPENING: u32 = 20;
 
 /// An operation under way.
 #[derive(Debug)]
 struct Asked {
     what: &'static str,
     looks: u32,
+    /// How often the time of an ordinary operation it has.
+    patience: u32,
 }
 
 /// Watches the operations on one directory.
@@ -44,8 +48,8 @@ pub(super) struct Watch {
     stall: Span,
     next: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
-    /// What got no answer.
-    alarm: OnceLock<&'static str>,
+    /// What got no answer, and how often the ordinary time it had.
+    alarm: OnceLock<(&'static str, u32)>,
     /// Dropped at the alarm.
     raise: Mutex<Option<Sender<Infallible>>>,
     raised: Receiver<Infallible>,
@@ -106,14 +110,14 @@ impl Watch {
                 let path = self.path.display();
                 warn!(%path, operation = asked.what, stall = %self.stall, "the disk gives no answer");
             }
-            if asked.looks > LOOKS {
-                stalled = Some(asked.what);
+            if asked.looks > LOOKS.saturating_mul(asked.patience) {
+                stalled = Some((asked.what, asked.patience));
             }
         }
-        if let Some(what) = stalled
-            && self.alarm.set(what).is_ok()
+        if let Some(stalled) = stalled
+            && self.alarm.set(stalled).is_ok()
         {
-            error!("{}", self.stalled(what));
+            error!("{}", self.stalled(stalled));
             lock(&self.raise).take();
             // Whoever is woken may stop listening at once.
             let wakers = std::mem::take(&mut *lock(&self.wakers));
@@ -121,13 +125,14 @@ impl Watch {
         }
     }
 
-    fn stalled(&self, what: &'static str) -> store::Error {
-        store::Error::Stalled { what, path: self.path.clone(), waited: self.stall }
+    fn stalled(&self, (what, patience): (&'static str, u32)) -> store::Error {
+        let waited = self.stall.times(patience);
+        store::Error::Stalled { what, path: self.path.clone(), waited }
     }
 
     /// An error once something got no answer.
     pub(super) fn check(&self) -> store::Result<()> {
-        self.alarm.get().map_or(Ok(()), |what| Err(self.stalled(what)))
+        self.alarm.get().map_or(Ok(()), |stalled| Err(self.stalled(*stalled)))
     }
 
     /// Disconnected by the alarm.
@@ -141,9 +146,26 @@ impl Watch {
         what: &'static str,
         ask: impl FnOnce() -> store::Result<T>,
     ) -> store::Result<T> {
+        self.patiently(1, what, ask)
+    }
+
+    /// The same for opening.
+    pub(super) fn during_opening<T>(
+        &self,
+        ask: impl FnOnce() -> store::Result<T>,
+    ) -> store::Result<T> {
+        self.patiently(OPENING, "open", ask)
+    }
+
+    fn patiently<T>(
+        &self,
+        patience: u32,
+        what: &'static str,
+        ask: impl FnOnce() -> store::Result<T>,
+    ) -> store::Result<T> {
         self.check()?;
         let number = self.number();
-        lock(&self.asked).insert(number, Asked { what, looks: 0 });
+        lock(&self.asked).insert(number, Asked { what, looks: 0, patience });
         let answer = ask();
         lock(&self.asked).remove(&number);
         // An answer that comes late is none.
@@ -262,49 +284,77 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A store whose every operation is watched.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) inner: Arc<dyn Store>,
-    pub(super) watch: Arc<Watch>,
+    /// None only while it is dropped.
+    inner: Option<Arc<dyn Store>>,
+    watch: Arc<Watch>,
+}
+
+impl Watched {
+    pub(super) fn new(inner: Arc<dyn Store>, watch: &Arc<Watch>) -> Self {
+        Self { inner: Some(inner), watch: Arc::clone(watch) }
+    }
+
+    fn inner(&self) -> &dyn Store {
+        self.inner.as_deref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Watched {
+    /// Closing a store may ask the disk once more.
+    fn drop(&mut self) {
+        let inner = self.inner.take();
+        if self.watch.check().is_ok() {
+            let closed = self.watch.during("close", || {
+                drop(inner);
+                Ok(())
+            });
+            // The alarm has told who waits.
+            let _ = closed.is_ok();
+        } else {
+            drop(Apart::start("onward-close", move || drop(inner)));
+        }
+    }
 }
 
 impl Store for Watched {
     fn insert_new(&self, tree: Tree, key: &[u8], value: &[u8]) -> store::Result<Inserted> {
-        self.watch.during("append to", || self.inner.insert_new(tree, key, value))
+        self.watch.during("append to", || self.inner().insert_new(tree, key, value))
     }
 
     fn put(&self, tree: Tree, key: &[u8], value: &[u8]) -> store::Result<()> {
-        self.watch.during("write to", || self.inner.put(tree, key, value))
+        self.watch.during("write to", || self.inner().put(tree, key, value))
     }
 
     fn get(&self, tree: Tree, key: &[u8]) -> store::Result<Option<Vec<u8>>> {
-        self.watch.during("read from", || self.inner.get(tree, key))
+        self.watch.during("read from", || self.inner().get(tree, key))
     }
 
     fn at_or_below(&self, tree: Tree, key: &[u8]) -> store::Result<Option<Entry>> {
-        self.watch.during("read from", || self.inner.at_or_below(tree, key))
+        self.watch.during("read from", || self.inner().at_or_below(tree, key))
     }
 
     fn above(&self, tree: Tree, key: &[u8]) -> store::Result<Option<Entry>> {
-        self.watch.during("read from", || self.inner.above(tree, key))
+        self.watch.during("read from", || self.inner().above(tree, key))
     }
 
     fn remove(&self, tree: Tree, key: &[u8]) -> store::Result<()> {
-        self.watch.during("write to", || self.inner.remove(tree, key))
+        self.watch.during("write to", || self.inner().remove(tree, key))
     }
 
     fn sync(&self) -> store::Result<()> {
-        self.watch.during("sync", || self.inner.sync())
+        self.watch.during("sync", || self.inner().sync())
     }
 
     fn size_on_disk(&self) -> store::Result<u64> {
-        self.watch.during("measure", || self.inner.size_on_disk())
+        self.watch.during("measure", || self.inner().size_on_disk())
     }
 
     fn free_bytes(&self) -> store::Result<u64> {
-        self.watch.during("measure the free space of", || self.inner.free_bytes())
+        self.watch.during("measure the free space of", || self.inner().free_bytes())
     }
 
     fn path(&self) -> &Path {
-        self.inner.path()
+        self.inner().path()
     }
 }
 
@@ -323,6 +373,11 @@ mod tests {
             slow.unwrap();
         }
         assert!(watch.listen(watch.number(), Waker::noop()));
+        let opened = watch.during_opening(|| {
+            (0..LOOKS * OPENING).for_each(|_| watch.look());
+            Ok(())
+        });
+        opened.unwrap();
         let late = watch.during("sync", || {
             (0..=LOOKS).for_each(|_| watch.look());
             Ok("there")
