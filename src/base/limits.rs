@@ -173,7 +173,17 @@ pub struct Limits {
     pub inbox_inputs: usize,
     /// Deliveries handed to the workers and not yet reported.
     pub deliveries: usize,
+    /// Bytes that must be free on the device; with less, nothing new is taken in.
+    pub free_bytes_min: u64,
+    /// How long one operation on the disk may take before it counts as hanging.
+    pub stall: Span,
 }
+
+// Room for the batches under way and for the outcomes of what both channels have, each with a row of
+// the greatest size after it, at the four bytes that the store writes for one.
+const DELIVERIES: usize = 256;
+const FREE_BYTES_MIN: usize = 256 * 1024 * 1024;
+const _: () = assert!(4 * (2 * SYNC_BYTES_MAX + 2 * DELIVERIES * ROW_BYTES_MAX) <= FREE_BYTES_MIN);
 
 impl Limits {
     /// The same with every bound where it works at all.
@@ -185,6 +195,8 @@ impl Limits {
         self.cache_pages = self.cache_pages.max(1);
         self.inbox_inputs = self.inbox_inputs.max(1);
         self.deliveries = self.deliveries.max(1);
+        self.free_bytes_min = self.free_bytes_min.max(1);
+        self.stall = self.stall.max(Span::millis(8));
         self
     }
 }
@@ -200,7 +212,9 @@ impl Default for Limits {
             chunk_bytes: 64 * 1024,
             timer_span: Span::hours(1),
             inbox_inputs: 8_192,
-            deliveries: 256,
+            deliveries: DELIVERIES,
+            free_bytes_min: u64::try_from(FREE_BYTES_MIN).unwrap_or(u64::MAX),
+            stall: Span::seconds(30),
         }
     }
 }
