@@ -229,7 +229,7 @@ impl Worker {
     fn run(mut self) {
         let head_due = tick(HEAD_PERIOD);
         loop {
-            if self.work.is_empty() || self.held.is_some() {
+            if self.is_waiting() {
                 let mut work = Select::new();
                 work.recv(&self.inbox);
                 work.recv(&head_due);
