@@ -160,6 +160,11 @@ pub struct Limits {
     pub cache_pages: usize,
     /// Records between two checkpoints, at most.
     pub checkpoint_records: u64,
+    /// How long records are kept, in engine time, but never less than [`DEDUP_WINDOW`]; none: for
+    /// ever. Older ones go some time after a checkpoint, at most half as much later again.
+    pub keep_log: Option<Span>,
+    /// Bytes of pages that a base copies; of more rows it keeps the digest only.
+    pub base_copy_bytes: usize,
     /// Bytes at which a chunk is closed.
     pub chunk_bytes: usize,
     /// How far ahead of now timers are kept in memory.
@@ -168,17 +173,30 @@ pub struct Limits {
     pub inbox_inputs: usize,
     /// Deliveries handed to the workers and not yet reported.
     pub deliveries: usize,
+    /// Bytes that must be free on the device; with less, nothing new is taken in.
+    pub free_bytes_min: u64,
+    /// How long one operation on the disk may take before it counts as hanging.
+    pub stall: Span,
 }
+
+// Room for the batches under way and for the outcomes of what both channels have, each with a row of
+// the greatest size after it, at the four bytes that the store writes for one.
+const DELIVERIES: usize = 256;
+const FREE_BYTES_MIN: usize = 256 * 1024 * 1024;
+const _: () = assert!(4 * (2 * SYNC_BYTES_MAX + 2 * DELIVERIES * ROW_BYTES_MAX) <= FREE_BYTES_MIN);
 
 impl Limits {
     /// The same with every bound where it works at all.
     #[must_use]
     pub fn within_reason(mut self) -> Self {
         self.chunk_bytes = self.chunk_bytes.min(CHUNK_BYTES_MAX - 1024);
+        self.keep_log = self.keep_log.map(|keep| keep.max(DEDUP_WINDOW));
         self.checkpoint_records = self.checkpoint_records.max(1);
         self.cache_pages = self.cache_pages.max(1);
         self.inbox_inputs = self.inbox_inputs.max(1);
         self.deliveries = self.deliveries.max(1);
+        self.free_bytes_min = self.free_bytes_min.max(1);
+        self.stall = self.stall.max(Span::millis(8));
         self
     }
 }
@@ -189,10 +207,14 @@ impl Default for Limits {
             cache_bytes: 256 * 1024 * 1024,
             cache_pages: usize::MAX,
             checkpoint_records: 1_000_000,
+            keep_log: None,
+            base_copy_bytes: 8 * 1024 * 1024,
             chunk_bytes: 64 * 1024,
             timer_span: Span::hours(1),
             inbox_inputs: 8_192,
-            deliveries: 256,
+            deliveries: DELIVERIES,
+            free_bytes_min: u64::try_from(FREE_BYTES_MIN).unwrap_or(u64::MAX),
+            stall: Span::seconds(30),
         }
     }
 }

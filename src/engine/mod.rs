@@ -7,9 +7,12 @@
 //! | `commit` | append, sync, checkpoint: the other thread |
 //! | `runner` | the two together, and what may leave when |
 //! | `recover` | checkpoint + log = state |
+//! | `watch` | the disk that gives no answer |
+//! | `present` | what time it is, within bounds |
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
-//! | `history`, `verify` | reading back and checking |
+//! | `history`, `scan`, `verify`, `since` | reading back and checking |
+//! | `trim`, `restore` | a log whose beginning goes, and starting from a base |
 //!
 //! **Architecture invariant:** nothing here names `delivery`, and nothing leaves (no answer, no
 //! delivery) before [`runner`] knows its record to be durable.
@@ -20,16 +23,23 @@ pub mod history;
 pub mod job;
 pub mod live;
 pub mod partition;
+mod present;
 pub mod recover;
+mod restore;
 pub mod runner;
+mod scan;
+mod since;
 mod state;
 mod ticket;
+pub mod trim;
 pub mod verify;
+mod watch;
 
 pub use commit::Frozen;
 pub use error::Error;
-pub use live::{ClockCheck, Engine};
+pub use live::Engine;
 pub use partition::Partition;
+pub use present::ClockCheck;
 pub use recover::{AcceptLoss, Opening};
 pub use ticket::Ticket;
 

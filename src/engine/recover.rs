@@ -1,13 +1,22 @@
 //! Opening a directory: the checkpoint, then `apply` over the log from there. There is no other
 //! recovery code.
 
-use std::{hash::BuildHasher, path::Path, sync::Arc};
+use std::{
+    hash::BuildHasher,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tracing::{debug, debug_span, trace_span, warn};
 
-use super::{partition::Partition, state::State};
+use super::{
+    partition::Partition,
+    restore,
+    state::State,
+    watch::{Watch, Watched},
+};
 use crate::{
-    base::{InstanceId, Limits, Lsn, Malformed, PartitionId},
+    base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp},
     machine::{
         apply::{apply, rows_of},
         memory::Memory,
@@ -15,12 +24,12 @@ use crate::{
     },
     store::{
         self, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log,
-        RecordReader, SledStore, Store, Tree, checkpoint, chunk,
+        RecordReader, SledStore, Start, Store, checkpoint, chunk,
     },
 };
 
 /// The one partition of a single node.
-const PARTITION: PartitionId = PartitionId(0);
+pub(super) const PARTITION: PartitionId = PartitionId(0);
 /// Records replayed between two evictions.
 const EVICT_EVERY: u64 = 1_000;
 
@@ -53,27 +62,82 @@ pub(super) struct Owned {
     pub(super) head: Option<Head>,
     /// What is gone, as the head says: the last record there and the last acknowledged.
     pub(super) loss: Option<(Lsn, Lsn)>,
+    /// When the engine was last seen running.
+    pub(super) alive: Timestamp,
+    /// Over what is asked of the disk.
+    pub(super) watch: Arc<Watch>,
+}
+
+/// Where the data of an engine is.
+#[derive(Debug, Clone)]
+pub(super) enum Site {
+    /// In a directory.
+    Directory(PathBuf),
+    /// In a store of another kind.
+    #[cfg(test)]
+    Store(Arc<dyn Store>),
+}
+
+impl Site {
+    /// Opens it and takes it over.
+    pub(super) fn own(&self, opening: &Opening, watch: &Arc<Watch>) -> store::Result<Owned> {
+        let (site, opening, watching) = (self.clone(), opening.clone(), Arc::clone(watch));
+        watch.guard(move || match site {
+            Self::Directory(dir) => own_watched(&dir, &opening, watching),
+            #[cfg(test)]
+            Self::Store(inner) => {
+                let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watching));
+                own_store(&store, &opening).map(|owned| Owned { watch: watching, ..owned })
+            }
+        })?
+    }
+
+    /// For messages.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Directory(dir) => dir,
+            #[cfg(test)]
+            Self::Store(store) => store.path(),
+        }
+    }
+
+    /// Bytes that are free there, whether it is open or not.
+    pub(super) fn free_bytes(&self) -> store::Result<u64> {
+        match self {
+            Self::Directory(dir) => store::free_bytes(dir),
+            #[cfg(test)]
+            Self::Store(store) => store.free_bytes(),
+        }
+    }
 }
 
 /// Opens `dir`, creating it if need be, and takes it over with a fence.
 pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
+    let watch = Watch::start(dir, opening.limits.stall);
+    Site::Directory(dir.to_owned()).own(opening, &watch)
+}
+
+fn own_watched(dir: &Path, opening: &Opening, watch: Arc<Watch>) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
+    let inner: Arc<dyn Store> = Arc::new(watch.during_opening(|| SledStore::open(dir))?);
+    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watch));
     let format = format(&*store, opening)?;
-    let (mut head, state) = Head::open(dir)?;
+    let (mut head, state) = watch.during("open the head of", || Head::open(dir))?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
+    let alive = state.as_ref().map_or(Timestamp::EPOCH, |state| state.alive);
     let loss = check_head(state, &partition.fold, opening.accept_loss)?;
     if loss.is_some() {
         // Pages and timers may hold records that are gone; the LSNs of those are used again.
-        forget_projections(&*store)?;
+        restore::forget_projections(&partition)?;
         partition = replay(&store, format.instance, &opening.limits)?;
     }
     fence(&mut partition)?;
     if loss.is_none() {
         // Otherwise the head says what was lost until the log says so itself.
-        head.write(&HeadState::of(&partition.fold))?;
+        let state = HeadState::of(&partition.fold, alive);
+        watch.during("write the head of", || head.write(&state))?;
     }
-    Ok(Owned { partition, head: Some(head), loss })
+    Ok(Owned { partition, head: Some(head), loss, alive, watch })
 }
 
 /// Takes over what a store of another kind holds.
@@ -82,7 +146,7 @@ pub(super) fn own_store(store: &Arc<dyn Store>, opening: &Opening) -> store::Res
     let format = format(&**store, opening)?;
     let mut partition = replay(store, format.instance, &opening.limits)?;
     fence(&mut partition)?;
-    Ok(Owned { partition, head: None, loss: None })
+    Ok(Owned { partition, head: None, loss: None, alive: Timestamp::EPOCH, watch: Watch::blind() })
 }
 
 fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat> {
@@ -91,7 +155,14 @@ fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat
 
 /// Opens `dir` to look at it: nothing is appended.
 pub fn read(dir: &Path, limits: &Limits) -> store::Result<Partition> {
-    let store: Arc<dyn Store> = Arc::new(SledStore::open_existing(dir)?);
+    let watch = Watch::start(dir, limits.stall);
+    let (dir, limits, watching) = (dir.to_owned(), limits.clone(), Arc::clone(&watch));
+    watch.guard(move || read_watched(&dir, &limits, &watching))?
+}
+
+fn read_watched(dir: &Path, limits: &Limits, watch: &Arc<Watch>) -> store::Result<Partition> {
+    let inner = Arc::new(watch.during_opening(|| SledStore::open_existing(dir))?);
+    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, watch));
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
     let (_, state) = Head::open(dir)?;
@@ -108,20 +179,24 @@ pub(super) fn replay(
 ) -> store::Result<Partition> {
     let limits = &limits.clone().within_reason();
     let log: Arc<dyn Log> = Arc::new(LocalLog::new(Arc::clone(store), PARTITION));
-    let (at, memory, fold) = match checkpoint::load(&**store)? {
-        Some((state, image)) => {
+    let (at, mut state, fold) = match checkpoint::load(&**store)? {
+        Some((recorded, image)) => {
             let damaged = |why| damaged("the checkpoint's memory image", why);
-            (state.at, Memory::decode(&image).map_err(damaged)?, state.fold)
+            let memory = Memory::decode(&image).map_err(damaged)?;
+            (recorded.at, State::new(memory, limits.timer_span), recorded.fold)
         }
-        None => (Lsn::ZERO, Memory::default(), Fold::new(instance, PARTITION)),
+        None => {
+            let start = Start::find(&**store, &*log, Fold::new(instance, PARTITION))?;
+            (Lsn::ZERO, restore::state(store, &start, limits)?, start.fold().clone())
+        }
     };
     if log.tail()? < fold.position() {
         let what =
             format!("it ends before position {}, which a checkpoint covers", fold.position());
         return Err(store::Error::Damaged { what, place: "the log".to_owned() });
     }
-    let mut state = State::new(memory, limits.timer_span);
-    let fold = replay_log(&mut state, &**store, &*log, fold, limits)?;
+    let reader = RecordReader::new(&*log, fold);
+    let fold = replay_log(&mut state, &**store, reader, limits, apply_all)?;
     state.refresh_catalog(&**store)?;
     let store = Arc::clone(store);
     let mut partition = Partition::new(instance, state, store, log, limits.clone(), fold);
@@ -130,34 +205,24 @@ pub(super) fn replay(
     Ok(partition)
 }
 
-/// Removes every projection: the log alone says what holds.
-fn forget_projections(store: &dyn Store) -> store::Result<()> {
-    checkpoint::forget(store)?;
-    store.sync()?;
-    for tree in [Tree::Rows, Tree::Timers] {
-        while let Some((key, _)) = store.above(tree, &[])? {
-            store.remove(tree, &key)?;
-        }
-    }
-    store.sync()
-}
+/// How a record is applied.
+pub(super) type Applying = fn(&mut State, Lsn, Timestamp, &Record);
 
-/// Applies every record after `fold` to `state`.
+/// Applies every record that `reader` gives to `state`, as `apply` does it, and tells where it ended.
 pub(super) fn replay_log(
     state: &mut State,
     store: &dyn Store,
-    log: &dyn Log,
-    fold: Fold,
+    mut reader: RecordReader<'_>,
     limits: &Limits,
+    apply: Applying,
 ) -> store::Result<Fold> {
     let _span = trace_span!("replay").entered();
-    let mut reader = RecordReader::new(log, fold);
     let mut since_eviction = 0;
     while let Some(group) = reader.next().transpose()? {
         for stored in group {
             let record = decode(&stored)?;
             state.fetch(store, rows_of(stored.lsn, &record))?;
-            apply(state, PARTITION, stored.lsn, stored.time, &record);
+            apply(state, stored.lsn, stored.time, &record);
             since_eviction += 1;
         }
         if since_eviction >= EVICT_EVERY {
@@ -169,13 +234,18 @@ pub(super) fn replay_log(
     Ok(reader.into_fold())
 }
 
+/// Applies a record to every projection.
+pub(super) fn apply_all(state: &mut State, lsn: Lsn, time: Timestamp, record: &Record) {
+    apply(state, PARTITION, lsn, time, record);
+}
+
 /// The record that stored bytes say.
 pub(super) fn decode(stored: &store::Record) -> store::Result<Record> {
     let place = format!("record {}", stored.lsn);
     Record::decode(stored.kind, stored.version, &stored.body).map_err(|why| damaged(&place, why))
 }
 
-fn damaged(place: &str, why: Malformed) -> store::Error {
+pub(super) fn damaged(place: &str, why: Malformed) -> store::Error {
     store::Error::Damaged { what: why.to_string(), place: place.to_owned() }
 }
 

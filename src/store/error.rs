@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::base::{InstanceId, Lsn, Malformed, Timestamp};
+use crate::base::{InstanceId, Lsn, Malformed, Span, Timestamp};
 
 /// A fault of the disk, of its contents, or of the way the directory is used.
 #[derive(Debug, thiserror::Error)]
@@ -106,12 +106,47 @@ pub enum Error {
         /// When.
         at: Timestamp,
     },
+    /// Chunks between an export and the log are gone.
+    #[error(
+        "{} ends before position {ends}, but the log begins at {first}; export to another file",
+        .path.display()
+    )]
+    ExportGap {
+        /// The export.
+        path: PathBuf,
+        /// The position that would come next in it.
+        ends: u64,
+        /// The first chunk that is left.
+        first: u64,
+    },
+    /// What is left of the log does not give the rows again.
+    #[error(
+        "the log is trimmed up to record {trimmed}, and what is left of it cannot give the rows \
+         again without the acknowledged records that are gone; restore a backup"
+    )]
+    NoWayBack {
+        /// The last record that is trimmed.
+        trimmed: Lsn,
+    },
     /// Somebody reads rows as they were at a checkpoint, and the engine had to go on to the next.
     #[error(
         "the rows did not stay as they were while they were read: the cache had no room for what \
          changed meanwhile, or the engine stopped; try again, or give it more cache_bytes"
     )]
     Thawed,
+    /// The device gives no answer.
+    #[error(
+        "no answer from {} for {waited} after the call to {what} it; the disk hangs: mend it and \
+         start again", .path.display()
+    )]
+    Stalled {
+        /// What was tried, as a verb.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// For how long at least.
+        waited: Span,
+    },
     /// An earlier operation failed, and what is in memory may not be what is on disk.
     #[error("an earlier operation on {} failed; close the directory and open it again", .path.display())]
     Poisoned {
@@ -121,6 +156,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is that a write found no room, which may pass.
+    pub fn is_no_space(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// For `map_err`: the operating system refused to do `what` on `path`.
     pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, path: path.to_owned(), source }

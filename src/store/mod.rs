@@ -7,22 +7,27 @@
 //! | rows | `p`, lower bound of the page | a page, see [`page`] |
 //! | timers | `t`, first due (i64), checkpoint (u64), number (u32) | a piece, see [`timers`] |
 //! | meta | `checkpoint`, `format`, `memory` + checkpoint (u64) + part (u32) | see [`checkpoint`] |
+//! | meta | `base` + LSN (u64), and its parts | see [`base`] |
 //!
 //! All integers are big-endian, so that keys sort as numbers.
 //!
 //! **Architecture invariant:** nothing here knows flows: records are kinds and bytes, rows a trait.
 //! Only `sled.rs` names sled, and nothing above this layer reads the trees.
 
+pub mod base;
 pub mod checkpoint;
 pub mod chunk;
 mod error;
+pub mod export;
 pub mod fold;
 mod frame;
 pub mod head;
+pub mod image;
 pub mod log;
 mod memory;
 pub mod page;
 mod sled;
+mod space;
 pub mod table;
 pub mod timers;
 
@@ -32,18 +37,23 @@ mod conformance;
 mod golden;
 
 pub use self::{
+    base::{BaseState, BaseWriter, Start},
     checkpoint::{CheckpointState, DirectoryFormat, MemoryImage},
     chunk::{Chunk, ChunkBuilder, Record, Stamp},
     error::Error,
+    export::Export,
     fold::{Effect, Fold, Group},
     head::{Head, HeadState},
     log::{LocalLog, Log, RecordReader},
     memory::MemoryStore,
     page::{Key, Page, Row},
     sled::SledStore,
+    space::{Shortage, free_bytes},
     table::{Found, Table},
     timers::{Timer, Timers},
 };
+
+use std::path::Path;
 
 /// What every fallible function here returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -100,6 +110,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn sync(&self) -> Result<(), Error>;
     /// Bytes that the store occupies.
     fn size_on_disk(&self) -> Result<u64, Error>;
+    /// Bytes that the device still has room for; asked after an error as well.
+    fn free_bytes(&self) -> Result<u64, Error> {
+        Ok(u64::MAX)
+    }
+    /// Where it is, for messages.
+    fn path(&self) -> &Path {
+        Path::new("memory")
+    }
 }
 
 /// Checks what every back end relies on.

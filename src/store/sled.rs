@@ -22,7 +22,7 @@ use std::{
 
 use sled::IVec;
 
-use super::{Entry, Error, Inserted, Store, Tree, assert_storable};
+use super::{Entry, Error, Inserted, Store, Tree, assert_storable, free_bytes};
 use crate::base::{limits::SEGMENT_BYTES, planted::is_planted};
 
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -176,6 +176,14 @@ impl Store for SledStore {
 
     fn size_on_disk(&self) -> Result<u64, Error> {
         self.call("measure", || self.db.get().size_on_disk())
+    }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        free_bytes(&self.dir)
+    }
+
+    fn path(&self) -> &Path {
+        &self.dir
     }
 }
 

@@ -23,10 +23,10 @@ mod kill {
     use std::time::Duration;
 
     use super::{
-        place::{Place, TIGHT, Which},
+        place::{Place, TIGHT, TRIMMED, Which},
         process::Moment,
-        trace::{PATHS, Tally},
-        whole::Whole,
+        trace::{PATHS, TRIMMING, Tally},
+        whole::{Whole, lines},
         workload::{self, Random, Scale},
     };
 
@@ -38,6 +38,7 @@ mod kill {
                 let reached = |path: &&str| *path != "outbox_again" || random.below(3) == 0;
                 let mut paths: Vec<_> = PATHS.iter().map(|(path, _)| *path).collect();
                 paths.retain(reached);
+                paths.retain(|path| limits == TRIMMED || !TRIMMING.contains(path));
                 let path = paths.into_iter().min_by_key(|path| tally.of(path)).unwrap();
                 let is_once = ["open", "replay", "fence", "outbox_again"].contains(&path);
                 Moment::Enters(path, if is_once { 1 } else { 1 + random.below(3) })
@@ -66,7 +67,7 @@ mod kill {
             // Looking reads the directory as the next start would, so it must not happen always.
             match random.below(4) {
                 0 if place.exists() => place.verify(),
-                1 if place.exists() => whole.holds(&place.log(), &place.messages()),
+                1 if place.exists() => whole.holds(place.limits, &place.log(), &place.messages()),
                 _ => {}
             }
         }
@@ -99,13 +100,18 @@ mod kill {
         let mut random = Random(seed);
         let mut tally = Tally::default();
         let mut kills = 0;
-        for (name, limits, rounds) in [("tight", TIGHT, [60, 40]), ("plain", "", [12, 8])] {
+        for (name, limits, rounds) in
+            [("tight", TIGHT, [60, 40]), ("trimmed", TRIMMED, [20, 14]), ("plain", "", [12, 8])]
+        {
             let place = place(name, limits);
             for (which, whole, rounds) in
                 [(Which::First, &first, rounds[0]), (Which::Second, &second, rounds[1])]
             {
                 kills += torment((&place, which), rounds, whole, &mut random, &mut tally);
             }
+            let (left, all) = (lines(&place.log()), lines(&second.log));
+            println!("{name}: {left} of {all} records are left");
+            assert_eq!(left < all, limits == TRIMMED, "only a log kept for a time is trimmed");
         }
         println!("SEED={seed}: {kills} kills\n{}", tally.table());
         assert!(kills >= 30, "{kills} kills; the runs are too short to be killed");

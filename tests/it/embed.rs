@@ -1,8 +1,10 @@
 //! The library as another program embeds it.
 
 mod api;
+mod clock;
 mod delivery;
 mod opening;
+mod trim;
 
 use std::{
     path::Path,

@@ -13,6 +13,10 @@ use serde_json::Value;
 pub(crate) const TIGHT: &str =
     "cache_pages=64,checkpoint_records=200,chunk_bytes=2048,timer_span=1m";
 
+/// The same for a run that keeps of its log what is younger than three days.
+pub(crate) const TRIMMED: &str =
+    "cache_pages=64,checkpoint_records=200,chunk_bytes=2048,timer_span=1m,keep_log=72h";
+
 /// A data directory, its outbox, and the limits it runs with.
 pub(crate) struct Place {
     pub(crate) inputs: PathBuf,

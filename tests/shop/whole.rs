@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::place::{Place, Which};
+use crate::place::{Place, TRIMMED, Which};
 
 /// What an undisturbed run leaves behind each command.
 pub(crate) struct Whole {
@@ -49,12 +49,13 @@ impl Whole {
     }
 
     /// What an interrupted run has left so far is a part of this, and nothing has left too early.
-    pub(crate) fn holds(&self, log: &[u8], messages: &BTreeMap<String, Vec<u8>>) {
+    pub(crate) fn holds(&self, limits: &str, log: &[u8], messages: &BTreeMap<String, Vec<u8>>) {
+        let trimmed = self.trimmed(limits, log);
         assert!(
-            self.log.starts_with(log),
-            "the log of an interrupted run is a beginning of the whole"
+            self.log[trimmed..].starts_with(log),
+            "the log of an interrupted run is a beginning of the whole, but for what is trimmed"
         );
-        let records = log.split_inclusive(|byte| *byte == b'\n').count();
+        let records = lines(&self.log[..trimmed + log.len()]);
         for (name, bytes) in messages {
             assert_eq!(self.messages.get(name), Some(bytes), "{name}");
             let at = self.requested[stem(name)];
@@ -67,13 +68,30 @@ impl Whole {
         }
     }
 
+    /// How many bytes of the whole log were there before `log`, which is what these limits left.
+    fn trimmed(&self, limits: &str, log: &[u8]) -> usize {
+        let mut before = self.log.split_inclusive(|byte| *byte == b'\n');
+        let first = log.split_inclusive(|byte| *byte == b'\n').next();
+        let trimmed = before.by_ref().take_while(|line| Some(*line) != first);
+        let trimmed = trimmed.map(<[u8]>::len).sum();
+        let is_trimmed = first.is_some() && trimmed > 0;
+        assert!(limits == TRIMMED || !is_trimmed, "a whole log is not trimmed");
+        if is_trimmed { trimmed } else { 0 }
+    }
+
     pub(crate) fn equals(&self, place: &Place, summary: &Value) {
         assert_eq!(*summary, self.summary);
-        assert!(place.log() == self.log, "log --json is byte for byte that of the whole run");
+        let log = place.log();
+        let rest = &self.log[self.trimmed(place.limits, &log)..];
+        assert!(log == rest, "log --json is byte for byte that of the whole run");
         assert!(place.messages() == self.messages, "the outbox is that of the whole run");
         let names = place.outbox_names();
         assert!(names.iter().eq(self.messages.keys()), "nothing else is in the outbox");
     }
+}
+
+pub(crate) fn lines(log: &[u8]) -> usize {
+    log.split_inclusive(|byte| *byte == b'\n').count()
 }
 
 fn stem(name: &str) -> &str {

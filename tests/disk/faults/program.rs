@@ -40,7 +40,7 @@ fn counts(mount: &Mount, shop: &Shop) -> BTreeMap<Kind, u64> {
 fn go_on(place: &Place, shop: &Shop, name: &str) {
     let [(_, whole), _] = &shop.wholes;
     match read(&place.data()) {
-        Ok(log) => whole.holds(&log, &place.messages()),
+        Ok(log) => whole.holds(place.limits, &log, &place.messages()),
         Err(store::Error::Missing { .. }) => assert!(place.messages().is_empty(), "{name}"),
         Err(error) => panic!("{name}: cannot read: {error}"),
     }

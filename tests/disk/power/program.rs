@@ -14,6 +14,7 @@ use crate::{
     mount::Mount,
     place::{Place, Which},
     shop::{Shop, read},
+    whole::lines,
     workload::{self, Random, Scale},
 };
 
@@ -54,13 +55,13 @@ impl Shop {
             Err(error) => panic!("cannot read: {error}"),
         };
         let [_, (_, whole)] = &self.wholes;
-        whole.holds(&log, &messages);
+        whole.holds(place.limits, &log, &messages);
         for (_, done) in &self.wholes[..finished] {
             assert!(log.starts_with(&done.log), "a finished command is all there");
             let is_there = |it: (&String, &Vec<u8>)| messages.get(it.0) == Some(it.1);
             assert!(done.messages.iter().all(is_there), "all that was sent is there");
         }
-        tally.add("records found", log.iter().filter(|byte| **byte == b'\n').count());
+        tally.add("records found", lines(&log));
         tally.add("messages found", messages.len());
     }
 

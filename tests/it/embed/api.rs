@@ -171,14 +171,14 @@ fn who_waits_in_the_inbox_of_an_engine_that_fails_is_told() {
     let path = dir.path().to_owned();
     let failing = onward.engine().query(move |_| {
         let _ = opened.recv().is_ok();
-        Err::<(), _>(onward::store::Error::Poisoned { path })
+        Err::<(), _>(onward::store::Error::Poisoned { path }.into())
     });
     let behind = onward.track(signup("e1", "ann")).unwrap();
     let asked = onward.customer(CustomerId::new("ann").unwrap()).unwrap();
     drop(gate);
     assert!(matches!(failing.unwrap().wait(), Err(Error::Unknown)));
-    assert!(matches!(behind.wait(), Err(Error::Unknown)));
-    assert!(matches!(asked.wait(), Err(Error::Unknown)));
+    assert!(matches!(behind.wait(), Err(Error::Stopped { .. })));
+    assert!(matches!(asked.wait(), Err(Error::Stopped { .. })));
     let closed = onward.close();
     assert!(matches!(closed, Err(Error::Stopped { .. })), "{closed:?}");
 }
@@ -223,14 +223,14 @@ fn a_wait_ends_when_the_clock_says_so_and_not_before() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Manual::at(START);
     let (channels, attempts) = channels(|_| Some(sent()));
-    let onward = open_at(dir.path(), &channels, &clock);
+    let onward = open_trusting(dir.path(), &channels, &clock);
     let wait = json!({ "id": "two-days", "step_order": 1, "step_type": "WAIT", "config": { "duration_days": 2 } });
     publish(&onward, &[wait, email(2, "Later")]);
     let id = enter(&onward, "ann");
     clock.advance(Span::millis(2 * 24 * 3_600_000 - 1));
     assert_eq!(names(&settled(&onward, id)).last(), Some(&"WaitStarted"));
     onward.close().unwrap();
-    let onward = reopen(dir.path(), &channels, &clock);
+    let onward = open_trusting(dir.path(), &channels, &clock);
     assert_eq!(names(&settled(&onward, id)).last(), Some(&"WaitStarted"));
     assert!(attempts.is_empty());
     clock.advance(Span::millis(1));
@@ -239,8 +239,8 @@ fn a_wait_ends_when_the_clock_says_so_and_not_before() {
     assert_eq!(message.time.to_string(), "2026-01-03T00:00:00Z");
 }
 
-/// Opens where the clock has moved far while it was closed.
-fn reopen(dir: &std::path::Path, channels: &Channels, clock: &Arc<Manual>) -> Onward {
+/// Opens on a clock that a test moves by days.
+fn open_trusting(dir: &std::path::Path, channels: &Channels, clock: &Arc<Manual>) -> Onward {
     let options = Options {
         clock: Arc::<Manual>::clone(clock),
         clock_check: onward::engine::ClockCheck::Trust,
