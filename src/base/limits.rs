@@ -22,14 +22,38 @@ pub const SUBSCRIPTION_BYTES_MAX: usize = 1024;
 /// Nesting of JSON that callers send.
 pub const JSON_DEPTH_MAX: usize = 64;
 
-/// Bytes of a definitions document.
+/// Bytes of the definitions documents that are published together.
 pub const DEFINITIONS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// JSON values in these documents together: a value takes far more memory than its two bytes.
+pub const DEFINITIONS_VALUES_MAX: usize = 2_000_000;
+/// Bytes of memory, as reckoned before anything is compiled, for the conditions and templates of
+/// the definitions that are published together.
+pub const COMPILED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The same for all definitions of a directory, old versions of flows included: they are compiled
+/// when it is opened.
+pub const CATALOG_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// What a compiled condition takes besides its text, as reckoned.
+pub const CONDITION_WEIGHT: usize = 4 * 1024;
+/// What a compiled template takes besides its text, as reckoned.
+pub const TEMPLATE_WEIGHT: usize = 12 * 1024;
+/// What a byte of a condition or template takes once it is compiled, as reckoned.
+pub const COMPILED_BYTE_WEIGHT: usize = 32;
+/// What a definition takes besides its conditions and templates, as reckoned.
+pub const DEFINITION_WEIGHT: usize = 1024;
+/// What an element of a list of members takes besides its text, as reckoned.
+pub const MEMBER_WEIGHT: usize = 64;
 /// Bytes of one flow, as JSON.
 pub const FLOW_BYTES_MAX: usize = 1024 * 1024;
 /// Steps of one flow.
 pub const STEPS_MAX: usize = 1_000;
 /// Flows of one directory.
 pub const FLOWS_MAX: usize = 10_000;
+/// Segments of one directory.
+pub const SEGMENTS_MAX: usize = 10_000;
+/// Campaigns of one directory.
+pub const CAMPAIGNS_MAX: usize = 1_000;
+/// Input files that one directory remembers, and so reads in its life.
+pub const INPUTS_MAX: usize = 100_000;
 /// Members of one segment's list.
 pub const MEMBERS_MAX: usize = 1_000_000;
 /// How deep rules of segments ask for each other.

@@ -103,9 +103,10 @@ impl From<job::Error> for Failure {
             job::Error::Findings(findings) => Self::findings(&findings),
             job::Error::Channel { .. } => Self { code: FAULT, message: error.to_string() },
             job::Error::Line { .. } => Self { code: NOT_WELL, message: error.to_string() },
-            job::Error::Input { .. } | job::Error::HalfRead { .. } | job::Error::Changed { .. } => {
-                Self { code: REFUSED, message: error.to_string() }
-            }
+            job::Error::Input { .. }
+            | job::Error::HalfRead { .. }
+            | job::Error::TooManyInputs { .. }
+            | job::Error::Changed { .. } => Self { code: REFUSED, message: error.to_string() },
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::base::{
     CampaignId, FlowId, SegmentId,
-    limits::{FLOWS_MAX, SEGMENT_DEPTH_MAX},
+    limits::{CAMPAIGNS_MAX, CATALOG_BYTES_MAX, FLOWS_MAX, SEGMENT_DEPTH_MAX, SEGMENTS_MAX},
 };
 
 /// All that some files define.
@@ -28,7 +28,10 @@ pub(super) fn validate(drafts: &Drafts, known: &Known, report: &mut Report) {
     unique(drafts.flows.iter().map(|draft| (draft.id.as_str(), &draft.spot)), "flow", report);
     let campaigns = drafts.campaigns.iter().map(|draft| (draft.id.as_str(), &draft.spot));
     unique(campaigns, "campaign", report);
-    count_flows(drafts, known, report);
+    count(&drafts.segments, known.segments.keys(), ("segments", SEGMENTS_MAX), report);
+    count(&drafts.flows, &known.flows, ("flows", FLOWS_MAX), report);
+    count(&drafts.campaigns, &known.campaigns, ("campaigns", CAMPAIGNS_MAX), report);
+    weigh(drafts, known, report);
     references(drafts, known, report);
     links(drafts, known, report);
     rules(drafts, known, report);
@@ -44,12 +47,47 @@ fn unique<'a>(ids: impl Iterator<Item = (&'a str, &'a Spot)>, kind: &str, report
     }
 }
 
-fn count_flows(drafts: &Drafts, known: &Known, report: &mut Report) {
-    let all: BTreeSet<_> = known.flows.iter().chain(drafts.flows.iter().map(|d| &d.id)).collect();
-    if let Some(last) = drafts.flows.last().filter(|_| all.len() > FLOWS_MAX) {
-        let message = format!("{} flows", all.len());
-        report.error(&last.spot, "too_large", message, format!("at most {FLOWS_MAX}"));
+/// A directory has so many of a kind, stored ones and new ones.
+fn count<'a, I: Ord + 'a, T>(
+    drafts: &'a [Draft<I, T>],
+    stored: impl IntoIterator<Item = &'a I>,
+    (kind, max): (&str, usize),
+    report: &mut Report,
+) {
+    let all: BTreeSet<_> = stored.into_iter().chain(drafts.iter().map(|it| &it.id)).collect();
+    if let Some(last) = drafts.last().filter(|_| all.len() > max) {
+        let message = format!("{} {kind} with those that are stored", all.len());
+        report.error(&last.spot, "too_large", message, format!("a directory has at most {max}"));
     }
+}
+
+/// A directory compiles all that it holds when it is opened, and must not run out of memory then.
+fn weigh(drafts: &Drafts, known: &Known, report: &mut Report) {
+    let segments = drafts.segments.iter().map(|it| news(it, known, Segment::weight));
+    let flows = drafts.flows.iter().map(|it| news(it, known, Flow::weight));
+    let campaigns = drafts.campaigns.iter().map(|it| news(it, known, Campaign::weight));
+    let mut total = known.weight;
+    for (spot, weight) in segments.chain(flows).chain(campaigns).filter(|(_, it)| *it > 0) {
+        total += weight;
+        if total > CATALOG_BYTES_MAX {
+            let message = "with this the directory would hold too many definitions";
+            let help = format!(
+                "all that are stored, old versions of flows included, take at most \
+                 {CATALOG_BYTES_MAX} bytes of memory; begin a new directory"
+            );
+            return report.error(spot, "too_large", message, help);
+        }
+    }
+}
+
+/// What a draft adds to what is stored.
+fn news<'a, I, T>(
+    draft: &'a Draft<I, T>,
+    known: &Known,
+    weight: impl Fn(&T) -> usize,
+) -> (&'a Spot, usize) {
+    let new = draft.document.as_ref().filter(|it| !known.documents.contains(&it.hash));
+    (&draft.spot, new.map_or(0, |it| weight(&it.value)))
 }
 
 fn references(drafts: &Drafts, known: &Known, report: &mut Report) {

@@ -11,7 +11,7 @@ pub use summary::{StepSummary, Summary};
 
 use std::{io, path::PathBuf};
 
-use crate::{model::Findings, model::LineError, store};
+use crate::{base::limits::INPUTS_MAX, model::Findings, model::LineError, store};
 
 /// Why a job does not start or does not end.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,15 @@ pub enum Error {
         offset: u64,
         /// Of how much.
         length: u64,
+    },
+    /// One directory reads a bounded number of files.
+    #[error(
+        "the directory has read {known} files and remembers {INPUTS_MAX} at most; join several \
+         files into one, or begin a new directory"
+    )]
+    TooManyInputs {
+        /// How many it has read.
+        known: usize,
     },
     /// A file changed while it was being read.
     #[error("{} changed while it was read; give it again as it was", .path.display())]

@@ -378,7 +378,7 @@ fn a_stored_rule_can_close_a_circle() {
     let known = Known {
         segments: [(id("old"), None)].into(),
         segment_rules: [(id("old"), [id("new")].into())].into(),
-        flows: BTreeSet::new(),
+        ..Known::default()
     };
     let text = br#"{"segments":[{"id":"new","name":"N","rule":"in_segment('old')"}]}"#;
     let findings = Definitions::parse(&[("a", text)], &known).unwrap_err();

@@ -10,10 +10,7 @@ use jsonc_parser::{
 };
 
 use super::report::{Report, Spot};
-use crate::{
-    base::limits::{DEFINITIONS_BYTES_MAX, JSON_DEPTH_MAX},
-    model::json,
-};
+use crate::{base::limits::JSON_DEPTH_MAX, model::json};
 
 /// A file with its name.
 #[derive(Clone, Copy)]
@@ -31,9 +28,7 @@ impl<'a> Source<'a> {
         report: &mut Report,
     ) -> Self {
         let start = Spot::start(file);
-        if bytes.len() > DEFINITIONS_BYTES_MAX {
-            let help = format!("a file has at most {DEFINITIONS_BYTES_MAX}; write several files");
-            report.error(&start, "too_large", format!("{} bytes", bytes.len()), help);
+        if !report.take(&start, |it| &mut it.bytes, bytes.len(), "bytes of definitions") {
             return Self { name, text: "" };
         }
         match std::str::from_utf8(bytes) {
@@ -59,6 +54,10 @@ pub(in crate::model) fn tree<'a>(
     if let Some(offset) = json::too_deep_at(text.as_bytes()) {
         let help = format!("JSON nests at most {JSON_DEPTH_MAX} levels");
         report.error(&start.at(offset), "too_deep", "nested too deeply", help);
+        return None;
+    }
+    let values = json::count_values(text.as_bytes());
+    if !report.take(&start, |it| &mut it.values, values, "values in the JSON of definitions") {
         return None;
     }
     let help = "definitions are JSON, without comments and trailing commas";
