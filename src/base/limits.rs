@@ -74,6 +74,16 @@ pub const CONDITION_ITEMS_MAX: usize = 1_000;
 pub const CONDITION_VALUE_MAX: usize = 64 * 1024;
 /// Bytes of variables that one evaluation of a condition may read; reading the same again counts.
 pub const CONDITION_READS_MAX: u64 = 8 * 1024 * 1024;
+/// The same for all conditions that one event asks, in flows, segments and entry keys.
+pub const EVENT_READS_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of a pattern as it is compiled for each use, with what the use counts as bytes read; one
+/// that is larger than all of them counts as [`PATTERN_COST_MAX`].
+pub const PATTERN_COSTS: [(usize, u64); 2] = [(64 * 1024, 64 * 1024), (1024 * 1024, 1024 * 1024)];
+/// What one use of the largest pattern counts as bytes read.
+pub const PATTERN_COST_MAX: u64 = CONDITION_READS_MAX / 2;
+/// Bytes of memory, as reckoned, of the records of one event: flows for which there is no room
+/// enrol nobody.
+pub const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of stack, untouched until needed, for parsing what operators write.
 pub const PARSER_STACK_BYTES: usize = 256 * 1024 * 1024;
 /// Stack of a thread that renders all the time: room for [`PARSER_STACK_BYTES`] below what calls
