@@ -140,6 +140,13 @@ pub const CHANNEL_QUEUE: usize = 128;
 /// Files that one directory sync of the outbox makes durable, at most.
 pub const OUTBOX_BATCH: usize = 64;
 
+/// Records of an enrollment that one question reads: reading keeps the engine from other work.
+pub const HISTORY_RECORDS_MAX: usize = 10_000;
+/// Enrollments of a customer that one question reads.
+pub const ENROLLMENTS_SHOWN: usize = 1_000;
+/// Rejected lines that a run tells of; the rest are counted.
+pub const REJECTED_SHOWN: usize = 100;
+
 /// Bytes of one record's body; longer documents travel in parts.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one part of a document.
@@ -200,6 +207,11 @@ pub struct Limits {
     pub timer_span: Span,
     /// Inputs waiting in the inbox; one more is answered `Busy`.
     pub inbox_inputs: usize,
+    /// Bytes of the inputs waiting in the inbox; one more is answered `Busy`.
+    pub inbox_bytes: usize,
+    /// Deliveries requested and not settled: at half as many timers wait, so that a herd of them
+    /// leaves room for events, and at so many an event is answered `Busy`.
+    pub in_flight: usize,
     /// Deliveries handed to the workers and not yet reported.
     pub deliveries: usize,
 }
@@ -213,6 +225,7 @@ impl Limits {
         self.cache_pages = self.cache_pages.max(1);
         self.inbox_inputs = self.inbox_inputs.max(1);
         self.deliveries = self.deliveries.max(1);
+        self.in_flight = self.in_flight.max(1);
         self
     }
 }
@@ -226,6 +239,8 @@ impl Default for Limits {
             chunk_bytes: 64 * 1024,
             timer_span: Span::hours(1),
             inbox_inputs: 8_192,
+            inbox_bytes: 64 * 1024 * 1024,
+            in_flight: 1_000_000,
             deliveries: 256,
         }
     }

@@ -5,7 +5,11 @@ use serde_json::Value;
 
 use super::{partition::Partition, recover};
 use crate::{
-    base::{CustomerId, EnrollmentId, Lsn, Timestamp, id::customer_hash},
+    base::{
+        CustomerId, EnrollmentId, Lsn, Timestamp,
+        id::customer_hash,
+        limits::{ENROLLMENTS_SHOWN, HISTORY_RECORDS_MAX},
+    },
     machine::{
         key,
         record::Record,
@@ -92,9 +96,6 @@ pub struct CustomerView {
     pub enrollments: Vec<(EnrollmentId, Enrollment)>,
 }
 
-/// Enrollments of a customer that one view shows.
-const ENROLLMENTS_SHOWN: usize = 1_000;
-
 impl Partition {
     /// Calls `visit` for every record from `from` on, in order.
     pub fn each_record<E: From<store::Error>>(
@@ -138,12 +139,13 @@ impl Partition {
         })
     }
 
-    /// Every record of an enrollment, the event that began it first.
+    /// Every record of an enrollment, the event that began it first; of a long one the latest
+    /// [`HISTORY_RECORDS_MAX`] besides that event.
     pub fn history(&mut self, id: EnrollmentId) -> store::Result<Vec<Logged>> {
         let Some(enrollment) = self.enrollment(id)? else { return Ok(Vec::new()) };
         let mut history = Vec::new();
         let mut next = Some(enrollment.latest);
-        while let Some(lsn) = next {
+        while let Some(lsn) = next.filter(|_| history.len() < HISTORY_RECORDS_MAX) {
             let Some(logged) = self.record(lsn)? else { break };
             next = logged.record.at().map(|at| at.previous.from(lsn));
             history.push(logged);

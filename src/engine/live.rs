@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never};
 use super::{
     Error,
     commit::Frozen,
+    inbox::{Held, Room},
     partition::Partition,
     recover::Opening,
     runner::{Outbound, Report, Runner},
@@ -50,7 +51,7 @@ pub enum ClockCheck {
 type Query = Box<dyn FnOnce(&mut Partition) -> store::Result<Box<dyn FnOnce() + Send>> + Send>;
 
 enum Message {
-    Input(Box<Input>, Reply<Answer>),
+    Input(Box<Input>, Reply<Answer>, Held),
     Query(Query),
     Freeze(Reply<Frozen>),
     Stop(Reply<()>),
@@ -59,6 +60,7 @@ enum Message {
 /// The handle of a running engine.
 pub struct Engine {
     inbox: Sender<Message>,
+    room: Arc<Room>,
     thread: Option<JoinHandle<()>>,
     /// Why it stopped by itself.
     fault: Arc<OnceLock<String>>,
@@ -85,6 +87,7 @@ impl Engine {
         let runner = Runner::open(dir, opening, outbound)?;
         check_clock(&runner.partition, clock.now(), check)?;
         let (inbox, messages) = bounded(opening.limits.inbox_inputs);
+        let room = Room::new(opening.limits.inbox_bytes);
         let fault = Arc::new(OnceLock::new());
         let told = Arc::clone(&fault);
         let thread = thread::Builder::new()
@@ -97,13 +100,15 @@ impl Engine {
                 }
             })
             .expect("the system starts threads");
-        Ok(Self { inbox, thread: Some(thread), fault, publishing: Mutex::new(()) })
+        Ok(Self { inbox, room, thread: Some(thread), fault, publishing: Mutex::new(()) })
     }
 
-    /// Sends an input in; the ticket resolves when its records are durable.
-    pub fn submit(&self, input: Input) -> Result<Ticket<Answer>, Error> {
+    /// Sends an input in; the ticket resolves when its records are durable. For this crate, which
+    /// sends none that a decision does not bound.
+    pub(crate) fn submit(&self, input: Input) -> Result<Ticket<Answer>, Error> {
         let (reply, ticket) = Ticket::new();
-        self.send(Message::Input(Box::new(input), reply))?;
+        let held = self.room.take(&input).ok_or(Error::Busy)?;
+        self.send(Message::Input(Box::new(input), reply, held))?;
         Ok(ticket)
     }
 
@@ -244,7 +249,9 @@ impl Live {
         let now = self.now();
         let due = self.runner.partition.next_due()?;
         let timeout = match due {
-            Some(due) if !is_full => due.since(now).to_std().min(WAIT_MAX),
+            Some(due) if !is_full && !self.runner.is_flooded(2) => {
+                due.since(now).to_std().min(WAIT_MAX)
+            }
             _ => WAIT_MAX,
         };
         let mut message = None;
@@ -273,7 +280,7 @@ impl Live {
         }
         for _ in 0..ROUND_INPUTS {
             let now = self.now();
-            if self.runner.is_full() {
+            if self.runner.is_full() || self.runner.is_flooded(2) {
                 break;
             }
             let Some(timer) = self.runner.partition.due_timer(now)? else { break };
@@ -295,7 +302,11 @@ impl Live {
 
     fn take(&mut self, message: Message) -> store::Result<()> {
         match message {
-            Message::Input(input, reply) => {
+            Message::Input(input, reply, _held) => {
+                if matches!(*input, Input::Event { .. }) && self.runner.is_flooded(1) {
+                    let _ = reply.send(Err(Error::Busy)).is_ok();
+                    return Ok(());
+                }
                 let now = self.now();
                 let answer = self.runner.decide(now, &input)?.map_err(Error::Rejected);
                 self.runner.when_durable(Box::new(move || {

@@ -7,6 +7,7 @@
 //! | `commit` | append, sync, checkpoint: the other thread |
 //! | `runner` | the two together, and what may leave when |
 //! | `recover` | checkpoint + log = state |
+//! | `inbox` | the bytes of what waits to be decided |
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
 //! | `history`, `verify` | reading back and checking |
@@ -17,6 +18,7 @@
 mod commit;
 mod error;
 pub mod history;
+mod inbox;
 pub mod job;
 pub mod live;
 pub mod partition;

@@ -154,6 +154,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             timer_span,
             inbox_inputs,
             deliveries,
+            ..Limits::default()
         }
     })
 }

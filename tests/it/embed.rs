@@ -2,6 +2,7 @@
 
 mod api;
 mod delivery;
+mod hostile;
 mod opening;
 
 use std::{

@@ -13,7 +13,7 @@ use crate::{
     base::{
         ContentHash, InstanceId, Timestamp,
         bytes::length_of,
-        limits::{DEFINITIONS_BYTES_MAX, INPUTS_MAX},
+        limits::{DEFINITIONS_BYTES_MAX, INPUTS_MAX, REJECTED_SHOWN},
     },
     machine::{
         catalog::Catalog,
@@ -240,9 +240,6 @@ pub struct RejectedLine {
     pub error: LineError,
 }
 
-/// Rejected lines that are kept for the end of the run; the rest are counted.
-const REJECTED_MAX: usize = 100;
-
 /// The inputs of a job, one after the other.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -354,7 +351,7 @@ impl Feed {
     /// Keeps for the end of the run that the line taken last was refused.
     pub(super) fn refuse_last(&mut self, error: LineError) {
         if let Some(Piece::Lines(piece)) = self.pieces.front()
-            && self.rejected.len() < REJECTED_MAX
+            && self.rejected.len() < REJECTED_SHOWN
         {
             let (path, line, offset) = (piece.input.path.clone(), piece.line_number, piece.offset);
             self.rejected.push(RejectedLine { path, line, offset, error });
