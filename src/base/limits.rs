@@ -52,6 +52,8 @@ pub const FLOWS_MAX: usize = 10_000;
 pub const SEGMENTS_MAX: usize = 10_000;
 /// Campaigns of one directory.
 pub const CAMPAIGNS_MAX: usize = 1_000;
+/// Flows that events of one name may start: each is judged for every such event.
+pub const EVENT_FLOWS_MAX: usize = 1_000;
 /// Input files that one directory remembers, and so reads in its life.
 pub const INPUTS_MAX: usize = 100_000;
 /// Members of one segment's list.

@@ -138,7 +138,8 @@ impl Catalog {
                 known.segment_rules.insert(id.clone(), rule.needs().segments.clone());
             }
         }
-        known.flows = memory.flows.iter().map(|flow| flow.id.clone()).collect();
+        let current = self.by_event.values().flatten().map(|published| &published.flow);
+        known.flows = current.map(|flow| (flow.id.clone(), flow.trigger.event.clone())).collect();
         known.campaigns = memory.campaigns.iter().map(|campaign| campaign.id.clone()).collect();
         let flows = memory.flows.iter().filter_map(|flow| flow.versions.last());
         let stored = memory.segments.values().chain(flows);

@@ -44,8 +44,8 @@ pub struct Document<T> {
 pub struct Known {
     /// The stored segments, and the flow that is linked to each.
     pub segments: BTreeMap<SegmentId, Option<FlowId>>,
-    /// The stored flows.
-    pub flows: BTreeSet<FlowId>,
+    /// The stored flows, and the event that starts each.
+    pub flows: BTreeMap<FlowId, String>,
     /// The segments that the rule of a stored segment asks for, where it asks for any.
     pub segment_rules: BTreeMap<SegmentId, BTreeSet<SegmentId>>,
     /// The stored campaigns.

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::base::{
     CampaignId, FlowId, SegmentId,
-    limits::{CAMPAIGNS_MAX, CATALOG_BYTES_MAX, FLOWS_MAX, SEGMENT_DEPTH_MAX, SEGMENTS_MAX},
+    limits::{
+        CAMPAIGNS_MAX, CATALOG_BYTES_MAX, EVENT_FLOWS_MAX, FLOWS_MAX, SEGMENT_DEPTH_MAX,
+        SEGMENTS_MAX,
+    },
 };
 
 /// All that some files define.
@@ -29,7 +32,8 @@ pub(super) fn validate(drafts: &Drafts, known: &Known, report: &mut Report) {
     let campaigns = drafts.campaigns.iter().map(|draft| (draft.id.as_str(), &draft.spot));
     unique(campaigns, "campaign", report);
     count(&drafts.segments, known.segments.keys(), ("segments", SEGMENTS_MAX), report);
-    count(&drafts.flows, &known.flows, ("flows", FLOWS_MAX), report);
+    count(&drafts.flows, known.flows.keys(), ("flows", FLOWS_MAX), report);
+    count_by_event(drafts, known, report);
     count(&drafts.campaigns, &known.campaigns, ("campaigns", CAMPAIGNS_MAX), report);
     weigh(drafts, known, report);
     references(drafts, known, report);
@@ -58,6 +62,26 @@ fn count<'a, I: Ord + 'a, T>(
     if let Some(last) = drafts.last().filter(|_| all.len() > max) {
         let message = format!("{} {kind} with those that are stored", all.len());
         report.error(&last.spot, "too_large", message, format!("a directory has at most {max}"));
+    }
+}
+
+/// Every flow that an event may start is judged for each such event.
+fn count_by_event(drafts: &Drafts, known: &Known, report: &mut Report) {
+    let again: BTreeSet<_> = drafts.flows.iter().map(|draft| &draft.id).collect();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, event) in known.flows.iter().filter(|(id, _)| !again.contains(id)) {
+        *counts.entry(event).or_default() += 1;
+    }
+    for draft in &drafts.flows {
+        let Some(document) = &draft.document else { continue };
+        let event = document.value.trigger.event.as_str();
+        let count = counts.entry(event).or_default();
+        *count += 1;
+        if *count == EVENT_FLOWS_MAX + 1 {
+            let message = format!("more than {EVENT_FLOWS_MAX} flows start at `{event}`");
+            let help = "let one flow do the work of several, or name events more exactly";
+            report.error(&draft.spot, "too_large", message, help);
+        }
     }
 }
 
@@ -93,7 +117,7 @@ fn news<'a, I, T>(
 fn references(drafts: &Drafts, known: &Known, report: &mut Report) {
     let segments: BTreeSet<_> =
         known.segments.keys().chain(drafts.segments.iter().map(|draft| &draft.id)).collect();
-    let flows: BTreeSet<_> = known.flows.iter().chain(drafts.flows.iter().map(|d| &d.id)).collect();
+    let flows: BTreeSet<_> = known.flows.keys().chain(drafts.flows.iter().map(|d| &d.id)).collect();
     let of_segments = drafts.segments.iter().flat_map(|draft| &draft.segments);
     let of_flows = drafts.flows.iter().flat_map(|draft| draft.segments.iter().chain(&draft.link));
     for (id, spot) in of_segments.chain(of_flows).filter(|(id, _)| !segments.contains(id)) {
