@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use jsonc_parser::{
     CollectOptions, ParseOptions,
     ast::{ObjectPropName, Value},
-    common::Ranged,
     parse_to_ast,
 };
 
 use super::report::{Report, Spot};
-use crate::{base::limits::JSON_DEPTH_MAX, model::json};
+use crate::{
+    base::limits::JSON_DEPTH_MAX,
+    model::{json, line},
+};
 
 /// A file with its name.
 #[derive(Clone, Copy)]
@@ -79,7 +81,7 @@ pub(in crate::model) fn tree<'a>(
         Ok(()) => Some(value),
         Err(error) => {
             let message = error.to_string();
-            report.error(&start.at(value.start()), "syntax", message, help);
+            report.error(&start.at(line::offset_of(text, &error)), "syntax", message, help);
             None
         }
     }
