@@ -96,11 +96,11 @@ fn read(at: &At<'_>, drafts: &mut Drafts, report: &mut Report) {
     let campaigns = root.take("campaigns");
     root.finish(report);
     each(segments, SEGMENTS_MAX, report, |at, report| {
-        drafts.segments.extend(parse::segment(at, report))
+        drafts.segments.extend(parse::segment(at, report));
     });
     each(flows, FLOWS_MAX, report, |at, report| drafts.flows.extend(parse::flow(at, report)));
     each(campaigns, CAMPAIGNS_MAX, report, |at, report| {
-        drafts.campaigns.extend(parse::campaign(at, report))
+        drafts.campaigns.extend(parse::campaign(at, report));
     });
 }
 

@@ -158,7 +158,8 @@ fn one_event_does_not_cause_more_than_fits() {
     let (onward, _clock) = open(dir.path(), &channels, Limits::default());
     let push = json!({ "id": "p", "step_order": 1, "step_type": "SEND_PUSH",
                        "config": { "title": "-", "body": "{{ event.properties.x }}" } });
-    let mut all: serde_json::Value = serde_json::from_slice(&welcome(&[push.clone()])).unwrap();
+    let mut all: serde_json::Value =
+        serde_json::from_slice(&welcome(std::slice::from_ref(&push))).unwrap();
     for n in 0..100 {
         let id = format!("s{n}");
         let segment = json!({ "id": id, "name": "S", "rule": "true" });
