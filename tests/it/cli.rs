@@ -5,6 +5,7 @@ mod hostile;
 mod input;
 mod read;
 mod run;
+mod trim;
 mod validate;
 
 use std::{

@@ -4,6 +4,7 @@ mod api;
 mod delivery;
 mod hostile;
 mod opening;
+mod trim;
 
 use std::{
     path::Path,
