@@ -130,9 +130,10 @@ impl From<job::Error> for Failure {
                 Self { code: FAULT, message: error.to_string() }
             }
             job::Error::Line { .. } => Self { code: NOT_WELL, message: error.to_string() },
-            job::Error::Input { .. } | job::Error::HalfRead { .. } | job::Error::Changed { .. } => {
-                Self { code: REFUSED, message: error.to_string() }
-            }
+            job::Error::Input { .. }
+            | job::Error::HalfRead { .. }
+            | job::Error::TooManyInputs { .. }
+            | job::Error::Changed { .. } => Self { code: REFUSED, message: error.to_string() },
         }
     }
 }

@@ -16,6 +16,7 @@ pub(super) use room::Home;
 use super::{
     Error,
     commit::Frozen,
+    inbox::{Held, Room},
     partition::Partition,
     present::{ClockCheck, Past, Present},
     recover::{Opening, Site},
@@ -44,7 +45,7 @@ type Query = Box<
 >;
 
 enum Message {
-    Input(Box<Input>, Reply<Answer>),
+    Input(Box<Input>, Reply<Answer>, Held),
     Query(Query),
     Freeze(Reply<Frozen>),
     Stop(Reply<()>),
@@ -54,7 +55,7 @@ impl Message {
     /// Nothing was done about it.
     fn refuse(self, error: Error) {
         match self {
-            Self::Input(_, reply) => drop(reply.send(Err(error))),
+            Self::Input(_, reply, _) => drop(reply.send(Err(error))),
             Self::Freeze(reply) => drop(reply.send(Err(error))),
             Self::Stop(reply) => drop(reply.send(Err(error))),
             Self::Query(query) => {
@@ -69,6 +70,7 @@ impl Message {
 /// The handle of a running engine.
 pub struct Engine {
     inbox: Sender<Message>,
+    room: Arc<Room>,
     thread: Option<Apart>,
     watch: Arc<Watch>,
     /// Why it stopped by itself.
@@ -133,17 +135,21 @@ impl Engine {
         present: Present,
         home: Home,
     ) -> (Self, Live) {
-        let (inbox, messages) = bounded(runner.partition.limits.inbox_inputs);
+        let limits = &runner.partition.limits;
+        let (inbox, messages) = bounded(limits.inbox_inputs);
+        let room = Room::new(limits.inbox_bytes);
         let watch = Arc::clone(runner.watch());
         let (thread, fault, publishing) = (None, Arc::new(OnceLock::new()), Mutex::new(()));
         let live = Live { runner, messages, reports, present, home, stop: None };
-        (Self { inbox, thread, watch, fault, publishing }, live)
+        (Self { inbox, room, thread, watch, fault, publishing }, live)
     }
 
-    /// Sends an input in; the ticket resolves when its records are durable.
-    pub fn submit(&self, input: Input) -> Result<Ticket<Answer>, Error> {
+    /// Sends an input in; the ticket resolves when its records are durable. For this crate, which
+    /// sends none that a decision does not bound.
+    pub(crate) fn submit(&self, input: Input) -> Result<Ticket<Answer>, Error> {
         let (reply, ticket) = Ticket::watched(&self.watch);
-        self.send(Message::Input(Box::new(input), reply))?;
+        let held = self.room.take(&input).ok_or(Error::Busy)?;
+        self.send(Message::Input(Box::new(input), reply, held))?;
         Ok(ticket)
     }
 
@@ -307,7 +313,7 @@ impl Live {
         let now = self.now()?;
         let (is_open, is_full) = (self.is_open(), self.runner.is_full());
         let timeout = match self.runner.partition.next_due()? {
-            Some(due) if !is_full && !self.is_short() => due.since(now).to_std().min(WAIT_MAX),
+            Some(due) if !is_full && !self.is_held_up() => due.since(now).to_std().min(WAIT_MAX),
             _ => WAIT_MAX,
         };
         let mut work = Select::new();
@@ -326,6 +332,11 @@ impl Live {
         self.runner.shortage().is_some()
     }
 
+    /// Whether timers wait: for room on the disk, or for deliveries to be settled.
+    fn is_held_up(&self) -> bool {
+        self.is_short() || self.runner.is_flooded(2)
+    }
+
     /// Whether messages are taken: there is room for what they may add, or they are only refused.
     fn is_open(&self) -> bool {
         self.stop.is_none() && (!self.runner.is_full() || self.is_short())
@@ -340,7 +351,7 @@ impl Live {
         }
         for _ in 0..ROUND_INPUTS {
             let now = self.now()?;
-            if self.runner.is_full() || self.is_short() {
+            if self.runner.is_full() || self.is_held_up() {
                 break;
             }
             let Some(timer) = self.runner.partition.due_timer(now)? else { break };
@@ -362,9 +373,13 @@ impl Live {
 
     fn take(&mut self, message: Message) -> Result<(), Error> {
         match message {
-            Message::Input(input, reply) => {
+            Message::Input(input, reply, _held) => {
                 if let Some(shortage) = self.runner.shortage() {
                     let _ = reply.send(Err(Error::NoSpace(shortage))).is_ok();
+                    return Ok(());
+                }
+                if matches!(*input, Input::Event { .. }) && self.runner.is_flooded(1) {
+                    let _ = reply.send(Err(Error::Busy)).is_ok();
                     return Ok(());
                 }
                 let now = self.now()?;

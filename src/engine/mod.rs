@@ -9,6 +9,7 @@
 //! | `recover` | checkpoint + log = state |
 //! | `watch` | the disk that gives no answer |
 //! | `present` | what time it is, within bounds |
+//! | `inbox` | the bytes of what waits to be decided |
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
 //! | `history`, `scan`, `verify`, `since` | reading back and checking |
@@ -20,6 +21,7 @@
 mod commit;
 mod error;
 pub mod history;
+mod inbox;
 pub mod job;
 pub mod live;
 pub mod partition;

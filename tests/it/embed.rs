@@ -3,6 +3,7 @@
 mod api;
 mod clock;
 mod delivery;
+mod hostile;
 mod opening;
 mod trim;
 
