@@ -4,6 +4,7 @@ mod directory;
 mod input;
 mod read;
 mod run;
+mod upgrade;
 mod validate;
 
 use std::{
