@@ -77,6 +77,7 @@ impl From<store::Error> for Failure {
             | store::Error::Damaged { .. }
             | store::Error::Conflict { .. }
             | store::Error::Shortened { .. }
+            | store::Error::Thawed
             | store::Error::Poisoned { .. } => FAULT,
         };
         Self { code, message: error.to_string() }

@@ -2,9 +2,14 @@
 //! checkpoint in slices between commits, never more between two syncs than sled can lose nothing of.
 //! What it does is a [`Worker`] that is stepped, so that a test can do the same without a thread.
 //!
+//! Chunks are appended as they come. Everything else is work that is done in order, so whatever
+//! reads the rows in between, such as a [`Frozen`] image, sees them at exactly one checkpoint.
+//!
 //! **Architecture invariant:** pages and runs are written only after a sync that covers the log up
 //! to their LSN; a checkpoint is recorded only after a sync that covers its pages and runs. Both are
 //! program order here.
+
+mod frozen;
 
 use std::{
     collections::VecDeque,
@@ -16,7 +21,10 @@ use std::{
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, tick, unbounded};
 use tracing::trace_span;
 
-use super::partition::Sealed;
+pub use frozen::Frozen;
+use frozen::Held;
+
+use super::{partition::Sealed, ticket::Reply};
 use crate::{
     base::{
         Lsn,
@@ -44,6 +52,18 @@ pub(super) enum Job {
     Checkpoint(Box<Checkpoint>),
     /// Runs that no timer needs any more.
     Remove(Vec<Vec<u8>>),
+    /// Somebody wants to read the checkpoint recorded last.
+    Freeze(Reply<Frozen>),
+    /// Whoever reads a checkpoint must stop: the work behind it cannot wait.
+    Thaw,
+}
+
+/// What is done between commits, in order.
+#[derive(Debug)]
+enum Work {
+    Checkpoint(Box<Checkpoint>),
+    Remove(Vec<Vec<u8>>),
+    Freeze(Reply<Frozen>),
 }
 
 /// Everything that a checkpoint saves.
@@ -161,7 +181,9 @@ pub(super) struct Worker {
     log: Arc<dyn Log>,
     head: Option<Head>,
     report: Sender<Committed>,
-    running: Option<Box<Checkpoint>>,
+    work: VecDeque<Work>,
+    /// Who reads the rows; no work is done until they let go.
+    held: Option<Held>,
     head_behind: Option<Fold>,
     has_failed: bool,
 }
@@ -185,19 +207,30 @@ impl Worker {
     ) -> (Self, Sender<Job>, Receiver<Committed>) {
         let (jobs, inbox) = unbounded();
         let (report, reports) = unbounded();
-        let (running, head_behind) = (None, None);
-        let worker =
-            Self { inbox, store, log, head, report, running, head_behind, has_failed: false };
+        let worker = Self {
+            inbox,
+            store,
+            log,
+            head,
+            report,
+            work: VecDeque::new(),
+            held: None,
+            head_behind: None,
+            has_failed: false,
+        };
         (worker, jobs, reports)
     }
 
     fn run(mut self) {
         let head_due = tick(HEAD_PERIOD);
         loop {
-            if self.running.is_none() {
+            if self.work.is_empty() || self.held.is_some() {
                 let mut work = Select::new();
                 work.recv(&self.inbox);
                 work.recv(&head_due);
+                if let Some(held) = &self.held {
+                    work.recv(&held.let_go);
+                }
                 work.ready();
             }
             if self.step(head_due.try_recv().is_ok()) == Stepped::Ended {
@@ -228,26 +261,25 @@ impl Worker {
     fn work(&mut self) -> store::Result<Stepped> {
         let mut appended = None;
         let mut budget = SYNC_BYTES_MAX - CHECKPOINT_SLICE_BYTES;
+        self.held.take_if(|it| it.is_let_go());
         match self.inbox.try_recv() {
             Ok(Job::Append { chunks, fold }) => {
                 budget = CHECKPOINT_SLICE_BYTES;
                 self.append(&chunks)?;
                 appended = fold;
             }
-            Ok(Job::Checkpoint(checkpoint)) => {
-                assert!(self.running.is_none(), "one checkpoint at a time");
-                self.running = Some(checkpoint);
-            }
-            Ok(Job::Remove(keys)) => {
-                let _span = trace_span!("retire").entered();
-                for keys in keys.chunks(REMOVALS_MAX) {
-                    keys.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))?;
-                    self.sync()?;
+            Ok(Job::Checkpoint(checkpoint)) => self.work.push_back(Work::Checkpoint(checkpoint)),
+            Ok(Job::Remove(keys)) => self.work.push_back(Work::Remove(keys)),
+            Ok(Job::Freeze(reply)) => self.work.push_back(Work::Freeze(reply)),
+            Ok(Job::Thaw) => self.thaw(),
+            Err(TryRecvError::Empty) if self.is_waiting() => return Ok(Stepped::Idle),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => {
+                self.thaw();
+                if self.work.is_empty() {
+                    return Ok(Stepped::Ended);
                 }
             }
-            Err(_) if self.running.is_some() => {}
-            Err(TryRecvError::Empty) => return Ok(Stepped::Idle),
-            Err(TryRecvError::Disconnected) => return Ok(Stepped::Ended),
         }
         self.write_slice(budget)?;
         self.sync()?;
@@ -256,8 +288,13 @@ impl Worker {
             self.head_behind = Some(fold);
             let _ = self.report.send(durable).is_ok();
         }
-        self.finish_checkpoint()?;
+        self.finish_work()?;
         Ok(Stepped::Worked)
+    }
+
+    /// Whether nothing can be done but what comes in.
+    fn is_waiting(&self) -> bool {
+        self.work.is_empty() || self.held.is_some()
     }
 
     fn append(&self, chunks: &[Sealed]) -> store::Result<()> {
@@ -275,38 +312,40 @@ impl Worker {
         self.store.sync()
     }
 
-    /// Writes as much of the running checkpoint as the budget between two syncs allows.
+    /// Does as much of the work in front as the budget between two syncs allows.
     fn write_slice(&mut self, budget: usize) -> store::Result<()> {
-        let Some(checkpoint) = &mut self.running else { return Ok(()) };
-        let mut written = 0;
-        while written < budget {
-            if let Some(page) = checkpoint.pages.pop_front() {
-                let _span = trace_span!("page").entered();
-                let (key, value) = encode_page(&page, checkpoint.state.time);
-                written += value.len();
-                self.store.put(Tree::Rows, &key, &value)?;
-            } else if let Some((key, value)) = checkpoint.runs.pop_front() {
-                let _span = trace_span!("timer_run").entered();
-                written += value.len();
-                self.store.put(Tree::Timers, &key, &value)?;
-            } else if let Some((key, value)) = checkpoint.memory.pop_front() {
-                let _span = trace_span!("memory").entered();
-                written += value.len();
-                self.store.put(Tree::Meta, &key, &value)?;
-            } else {
-                break;
-            }
+        if self.held.is_some() {
+            return Ok(());
         }
-        Ok(())
+        match self.work.front_mut() {
+            Some(Work::Checkpoint(checkpoint)) => checkpoint.write_slice(&*self.store, budget),
+            Some(Work::Remove(keys)) => {
+                let _span = trace_span!("retire").entered();
+                let some = keys.split_off(keys.len().saturating_sub(REMOVALS_MAX));
+                some.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))
+            }
+            Some(Work::Freeze(_)) | None => Ok(()),
+        }
     }
 
-    /// Records the running checkpoint once all of it is on the device.
-    fn finish_checkpoint(&mut self) -> store::Result<()> {
-        let Some(checkpoint) = self.running.take_if(|it| it.is_written()) else { return Ok(()) };
+    /// Ends the work in front once all of it is on the device.
+    fn finish_work(&mut self) -> store::Result<()> {
+        if self.held.is_some() {
+            return Ok(());
+        }
+        match self.work.pop_front_if(|it| it.is_written()) {
+            Some(Work::Checkpoint(checkpoint)) => self.finish_checkpoint(&checkpoint.state),
+            Some(Work::Freeze(reply)) => self.freeze(reply),
+            Some(Work::Remove(_)) | None => Ok(()),
+        }
+    }
+
+    /// Puts a checkpoint in force.
+    fn finish_checkpoint(&mut self, state: &CheckpointState) -> store::Result<()> {
         let _span = trace_span!("checkpoint").entered();
-        checkpoint::record(&*self.store, &checkpoint.state)?;
+        checkpoint::record(&*self.store, state)?;
         self.store.sync()?;
-        checkpoint::forget_below(&*self.store, checkpoint.state.at)?;
+        checkpoint::forget_below(&*self.store, state.at)?;
         // Where nothing is behind, the head is at the checkpoint or past it already.
         self.write_head()?;
         let _ = self.report.send(Committed::Checkpointed).is_ok();
@@ -322,8 +361,39 @@ impl Worker {
     }
 }
 
-impl Checkpoint {
+impl Work {
     fn is_written(&self) -> bool {
-        self.pages.is_empty() && self.runs.is_empty() && self.memory.is_empty()
+        match self {
+            Self::Checkpoint(it) => {
+                it.pages.is_empty() && it.runs.is_empty() && it.memory.is_empty()
+            }
+            Self::Remove(keys) => keys.is_empty(),
+            Self::Freeze(_) => true,
+        }
+    }
+}
+
+impl Checkpoint {
+    fn write_slice(&mut self, store: &dyn Store, budget: usize) -> store::Result<()> {
+        let mut written = 0;
+        while written < budget {
+            if let Some(page) = self.pages.pop_front() {
+                let _span = trace_span!("page").entered();
+                let (key, value) = encode_page(&page, self.state.time);
+                written += value.len();
+                store.put(Tree::Rows, &key, &value)?;
+            } else if let Some((key, value)) = self.runs.pop_front() {
+                let _span = trace_span!("timer_run").entered();
+                written += value.len();
+                store.put(Tree::Timers, &key, &value)?;
+            } else if let Some((key, value)) = self.memory.pop_front() {
+                let _span = trace_span!("memory").entered();
+                written += value.len();
+                store.put(Tree::Meta, &key, &value)?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
     }
 }

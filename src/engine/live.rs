@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never};
 
 use super::{
     Error,
+    commit::Frozen,
     partition::Partition,
     recover::Opening,
     runner::{Outbound, Report, Runner},
@@ -51,6 +52,7 @@ type Query = Box<dyn FnOnce(&mut Partition) -> store::Result<Box<dyn FnOnce() + 
 enum Message {
     Input(Box<Input>, Reply<Answer>),
     Query(Query),
+    Freeze(Reply<Frozen>),
     Stop(Reply<()>),
 }
 
@@ -118,6 +120,15 @@ impl Engine {
             }))
         });
         self.send(Message::Query(query))?;
+        Ok(ticket)
+    }
+
+    /// Keeps rows, timers and memory image in the store as they are at a checkpoint of everything
+    /// taken in before, for another thread to read, until the answer is dropped. Events are taken
+    /// in meanwhile; who holds it asks [`Frozen::check`] after reading.
+    pub fn freeze(&self) -> Result<Ticket<Frozen>, Error> {
+        let (reply, ticket) = Ticket::new();
+        self.send(Message::Freeze(reply))?;
         Ok(ticket)
     }
 
@@ -295,6 +306,7 @@ impl Live {
                 let release = query(&mut self.runner.partition)?;
                 self.runner.when_durable(release);
             }
+            Message::Freeze(reply) => self.runner.freeze(reply),
             Message::Stop(reply) => self.stop = Some(reply),
         }
         Ok(())

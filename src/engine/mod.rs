@@ -26,6 +26,7 @@ mod state;
 mod ticket;
 pub mod verify;
 
+pub use commit::Frozen;
 pub use error::Error;
 pub use live::{ClockCheck, Engine};
 pub use partition::Partition;

@@ -10,9 +10,10 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{
-    commit::{Checkpoint, Committed, Committer, Job},
+    commit::{Checkpoint, Committed, Committer, Frozen, Job},
     partition::{Partition, Requested},
     recover::{self, Opening, Owned},
+    ticket::Reply,
 };
 use crate::{
     base::{
@@ -64,6 +65,10 @@ pub(super) struct Runner {
     taken: BTreeMap<ChannelKind, usize>,
     holding: bool,
     checkpointing: bool,
+    /// Who wants the rows to stay as they are at a checkpoint from now.
+    freezes: Vec<Reply<Frozen>>,
+    /// Whether somebody may hold them.
+    frozen: bool,
     /// Whether something changed since the last checkpoint.
     dirty: bool,
 }
@@ -106,6 +111,8 @@ impl Runner {
             taken: BTreeMap::new(),
             holding: false,
             checkpointing: false,
+            freezes: Vec::new(),
+            frozen: false,
             dirty,
         };
         if let Some((ends, acknowledged)) = loss {
@@ -177,8 +184,11 @@ impl Runner {
     pub(super) fn submit(&mut self) {
         // Here as well as after commits: reads and duplicates load pages and commit nothing.
         self.evict();
+        if self.is_cache_full() {
+            self.thaw();
+        }
         if !self.is_idle() || self.partition.latest() == self.submitted {
-            return;
+            return self.freeze_as_wanted();
         }
         let mut chunks = VecDeque::from(self.partition.take_sealed());
         while !chunks.is_empty() {
@@ -193,7 +203,38 @@ impl Runner {
             self.committer.submit(Job::Append { chunks: batch, fold });
         }
         self.submitted = self.partition.latest();
+        self.freeze_as_wanted();
         self.checkpoint_if_due();
+    }
+
+    /// Gives `reply` the rows, timers and memory image as they are at a checkpoint of what has been
+    /// decided, and keeps them like that in the store. Until they are let go no other checkpoint is
+    /// written; the reader loses them where the cache has no room for what changes meanwhile.
+    pub(super) fn freeze(&mut self, reply: Reply<Frozen>) {
+        self.freezes.push(reply);
+        self.submit();
+    }
+
+    fn freeze_as_wanted(&mut self) {
+        if self.freezes.is_empty()
+            || self.checkpointing
+            || self.partition.latest() != self.submitted
+        {
+            return;
+        }
+        // A directory without a record may have no checkpoint yet.
+        self.dirty |= self.submitted == Lsn::ZERO;
+        self.checkpoint();
+        for reply in self.freezes.drain(..) {
+            self.committer.submit(Job::Freeze(reply));
+        }
+        self.frozen = true;
+    }
+
+    fn thaw(&mut self) {
+        if std::mem::take(&mut self.frozen) {
+            self.committer.submit(Job::Thaw);
+        }
     }
 
     fn checkpoint_if_due(&mut self) {
@@ -320,6 +361,7 @@ impl Runner {
     /// Ends cleanly: everything durable, a checkpoint recorded, the head up to date.
     pub(super) fn finish(mut self) -> store::Result<Partition> {
         self.drain()?;
+        self.thaw();
         self.await_checkpoint()?;
         self.checkpoint();
         self.await_checkpoint()?;

@@ -106,6 +106,12 @@ pub enum Error {
         /// When.
         at: Timestamp,
     },
+    /// Somebody reads rows as they were at a checkpoint, and the engine had to go on to the next.
+    #[error(
+        "the rows did not stay as they were while they were read: the cache had no room for what \
+         changed meanwhile, or the engine stopped; try again, or give it more cache_bytes"
+    )]
+    Thawed,
     /// An earlier operation failed, and what is in memory may not be what is on disk.
     #[error("an earlier operation on {} failed; close the directory and open it again", .path.display())]
     Poisoned {
