@@ -71,7 +71,7 @@ pub fn verify(live: &mut Partition) -> store::Result<Verified> {
 }
 
 fn compare_memory(live: &Memory, fresh: &Memory, found: &mut Verified) {
-    let parts: [(&str, String, String); 9] = [
+    let parts: [(&str, String, String); 10] = [
         ("latest record", debug(&live.latest), debug(&fresh.latest)),
         ("clock", debug(&live.now), debug(&fresh.now)),
         ("latest input", debug(&live.last_input), debug(&fresh.last_input)),
@@ -81,6 +81,7 @@ fn compare_memory(live: &Memory, fresh: &Memory, found: &mut Verified) {
         ("campaigns", debug(&live.campaigns), debug(&fresh.campaigns)),
         ("deliveries in flight", debug(&live.in_flight), debug(&fresh.in_flight)),
         ("counters", debug(&live.counters), debug(&fresh.counters)),
+        ("restorations", debug(&live.restorations), debug(&fresh.restorations)),
     ];
     for (name, live, fresh) in parts {
         if live != fresh {

@@ -147,6 +147,7 @@ impl Counters {
             Record::InputOpened(_)
             | Record::DeliveryAttempted(_)
             | Record::LossAccepted(_)
+            | Record::Restored(_)
             | Record::DocumentPart(_)
             | Record::SegmentChanged(_)
             | Record::FlowPublished(_)
