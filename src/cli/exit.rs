@@ -72,9 +72,16 @@ impl From<store::Error> for Failure {
             | store::Error::NewerFormat { .. }
             | store::Error::OtherInstance { .. }
             | store::Error::PartitionCount { .. }
-            | store::Error::OtherHash { .. } => REFUSED,
+            | store::Error::OtherHash { .. }
+            | store::Error::Unfinished { .. }
+            | store::Error::InTheWay { .. }
+            | store::Error::NoSwap { .. }
+            | store::Error::NoRoom { .. }
+            | store::Error::NoBackup { .. }
+            | store::Error::OtherBackup { .. } => REFUSED,
             store::Error::Io { .. }
             | store::Error::Damaged { .. }
+            | store::Error::BackupDamaged { .. }
             | store::Error::Conflict { .. }
             | store::Error::Shortened { .. }
             | store::Error::Thawed

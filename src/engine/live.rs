@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never};
 use super::{
     Error,
     commit::Frozen,
+    copies,
     partition::Partition,
     recover::Opening,
     runner::{Outbound, Report, Runner},
@@ -25,7 +26,7 @@ use crate::{
         record::Source,
     },
     model::{Definitions, Known},
-    store,
+    store::{self, backup::BackedUp},
 };
 
 /// Inputs of one kind that a round takes before it looks at the others.
@@ -130,6 +131,13 @@ impl Engine {
         let (reply, ticket) = Ticket::new();
         self.send(Message::Freeze(reply))?;
         Ok(ticket)
+    }
+
+    /// Adds to the backup in `to` what it lacks of everything taken in before, while the engine
+    /// goes on. Works on the calling thread.
+    pub fn backup(&self, to: &Path) -> Result<BackedUp, Error> {
+        let frozen = self.freeze()?.wait()?;
+        Ok(copies::backup_frozen(frozen, to, &mut |_| {})?)
     }
 
     /// Checks definitions documents, named for messages, and brings into force what is new.

@@ -10,11 +10,13 @@
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
 //! | `history`, `verify` | reading back and checking |
+//! | `copies` | compaction, backups |
 //!
 //! **Architecture invariant:** nothing here names `delivery`, and nothing leaves (no answer, no
 //! delivery) before [`runner`] knows its record to be durable.
 
 mod commit;
+pub mod copies;
 mod error;
 pub mod history;
 pub mod job;

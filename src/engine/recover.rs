@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The one partition of a single node.
-const PARTITION: PartitionId = PartitionId(0);
+pub(super) const PARTITION: PartitionId = PartitionId(0);
 /// Records replayed between two evictions.
 const EVICT_EVERY: u64 = 1_000;
 
@@ -58,7 +58,15 @@ pub(super) struct Owned {
 /// Opens `dir`, creating it if need be, and takes it over with a fence.
 pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
+    own_open(Arc::new(SledStore::open(dir)?), dir, opening)
+}
+
+/// Takes over what has been opened in `dir`.
+pub(super) fn own_open(
+    store: Arc<dyn Store>,
+    dir: &Path,
+    opening: &Opening,
+) -> store::Result<Owned> {
     let format = format(&*store, opening)?;
     let (mut head, state) = Head::open(dir)?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
@@ -91,7 +99,15 @@ fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat
 
 /// Opens `dir` to look at it: nothing is appended.
 pub fn read(dir: &Path, limits: &Limits) -> store::Result<Partition> {
-    let store: Arc<dyn Store> = Arc::new(SledStore::open_existing(dir)?);
+    read_open(Arc::new(SledStore::open_existing(dir)?), dir, limits)
+}
+
+/// Looks at what has been opened in `dir`.
+pub(super) fn read_open(
+    store: Arc<dyn Store>,
+    dir: &Path,
+    limits: &Limits,
+) -> store::Result<Partition> {
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
     let (_, state) = Head::open(dir)?;

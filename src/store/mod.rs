@@ -13,6 +13,8 @@
 //! **Architecture invariant:** nothing here knows flows: records are kinds and bytes, rows a trait.
 //! Only `sled.rs` names sled, and nothing above this layer reads the trees.
 
+pub mod backup;
+pub mod beside;
 pub mod checkpoint;
 pub mod chunk;
 mod error;
@@ -21,6 +23,7 @@ mod frame;
 pub mod head;
 pub mod log;
 mod memory;
+pub mod mirror;
 pub mod page;
 mod sled;
 pub mod table;
@@ -40,6 +43,7 @@ pub use self::{
     log::{LocalLog, Log, RecordReader},
     memory::MemoryStore,
     page::{Key, Page, Row},
+    sled::Lock,
     sled::SledStore,
     table::{Found, Table},
     timers::{Timer, Timers},

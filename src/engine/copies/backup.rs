@@ -1,0 +1,81 @@
+//! `backup`: what is new of the log, added to a backup. The rest of a directory follows from it.
+
+use std::{path::Path, sync::Arc};
+
+use serde::Serialize;
+
+use super::{Progress, Tell};
+use crate::{
+    base::{InstanceId, Limits, Lsn, Timestamp},
+    engine::{commit::Frozen, recover},
+    store::{
+        self, Fold, LocalLog, Log,
+        backup::{BackedUp, Backup},
+    },
+};
+
+/// What a check of a backup found: nothing wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// Of which directory it is.
+    pub instance: InstanceId,
+    /// The last record.
+    pub lsn: Lsn,
+    /// When that happened, in engine time.
+    pub time: Timestamp,
+    /// How many chunks were read.
+    pub chunks: u64,
+    /// Bytes of the files of chunks.
+    pub bytes: u64,
+}
+
+/// Backs up a directory that nobody uses.
+pub fn backup(dir: &Path, to: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<BackedUp> {
+    let partition = recover::read(dir, limits)?;
+    let start = Fold::new(partition.instance, partition.id);
+    append(&*partition.log, &start, None, to, tell)
+}
+
+/// Backs up what a running engine holds at a checkpoint, while it goes on.
+pub fn backup_frozen(frozen: Frozen, to: &Path, tell: Tell<'_>) -> store::Result<BackedUp> {
+    let store = Arc::clone(frozen.store());
+    let fold = frozen.checkpoint().fold.clone();
+    // Chunks never change: the engine need not wait.
+    drop(frozen);
+    let log = LocalLog::new(store, fold.partition());
+    let start = Fold::new(fold.instance(), fold.partition());
+    append(&log, &start, Some(fold.position()), to, tell)
+}
+
+fn append(
+    log: &dyn Log,
+    start: &Fold,
+    goal: Option<u64>,
+    to: &Path,
+    tell: Tell<'_>,
+) -> store::Result<BackedUp> {
+    let mut done = 0;
+    Backup::create(to)?.append(log, start, goal, &mut |bytes| {
+        done += bytes;
+        tell(Progress { what: "copying", done, total: 0 });
+    })
+}
+
+/// Reads a backup and checks all of it.
+pub fn check(from: &Path, tell: Tell<'_>) -> store::Result<Checked> {
+    let backup = Backup::open(from)?;
+    let (mut chunks, mut done) = (0, 0);
+    let end = backup.read(&mut |_, bytes| {
+        chunks += 1;
+        done += crate::base::bytes::length_of(bytes);
+        tell(Progress { what: "checking", done, total: backup.bytes() });
+        Ok(())
+    })?;
+    Ok(Checked {
+        instance: end.instance(),
+        lsn: end.last_lsn(),
+        time: end.last_time(),
+        chunks,
+        bytes: backup.bytes(),
+    })
+}
