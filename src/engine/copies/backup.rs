@@ -9,8 +9,8 @@ use crate::{
     base::{InstanceId, Limits, Lsn, Timestamp},
     engine::{commit::Frozen, recover},
     store::{
-        self, Fold, LocalLog, Log,
-        backup::{BackedUp, Backup},
+        self, Fold, LocalLog,
+        backup::{BackedUp, Backup, Original},
     },
 };
 
@@ -33,29 +33,33 @@ pub struct Checked {
 pub fn backup(dir: &Path, to: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<BackedUp> {
     let partition = recover::read(dir, limits)?;
     let start = Fold::new(partition.instance, partition.id);
-    append(&*partition.log, &start, None, to, tell)
+    let mut backup = Backup::create(to)?;
+    if backup.needs_image(&start) {
+        backup.write_image(&*partition.store, partition.latest())?;
+    }
+    append(&mut backup, &Original { log: &*partition.log, start, goal: None }, tell)
 }
 
 /// Backs up what a running engine holds at a checkpoint, while it goes on.
 pub fn backup_frozen(frozen: Frozen, to: &Path, tell: Tell<'_>) -> store::Result<BackedUp> {
+    let checkpoint = frozen.checkpoint().clone();
     let store = Arc::clone(frozen.store());
-    let fold = frozen.checkpoint().fold.clone();
-    // Chunks never change: the engine need not wait.
+    let log = LocalLog::new(Arc::clone(&store), checkpoint.fold.partition());
+    let start = Fold::new(checkpoint.fold.instance(), checkpoint.fold.partition());
+    let mut backup = Backup::create(to)?;
+    if backup.needs_image(&start) {
+        backup.write_image(&*store, checkpoint.at)?;
+        frozen.check()?;
+    }
+    // Chunks never change: the engine need not wait any longer.
     drop(frozen);
-    let log = LocalLog::new(store, fold.partition());
-    let start = Fold::new(fold.instance(), fold.partition());
-    append(&log, &start, Some(fold.position()), to, tell)
+    let goal = Some(checkpoint.fold.position());
+    append(&mut backup, &Original { log: &log, start, goal }, tell)
 }
 
-fn append(
-    log: &dyn Log,
-    start: &Fold,
-    goal: Option<u64>,
-    to: &Path,
-    tell: Tell<'_>,
-) -> store::Result<BackedUp> {
+fn append(backup: &mut Backup, original: &Original<'_>, tell: Tell<'_>) -> store::Result<BackedUp> {
     let mut done = 0;
-    Backup::create(to)?.append(log, start, goal, &mut |bytes| {
+    backup.append(original, &mut |bytes| {
         done += bytes;
         tell(Progress { what: "copying", done, total: 0 });
     })
@@ -65,6 +69,7 @@ fn append(
 pub fn check(from: &Path, tell: Tell<'_>) -> store::Result<Checked> {
     let backup = Backup::open(from)?;
     let (mut chunks, mut done) = (0, 0);
+    backup.read_image(&mut |_, _, _| Ok(()))?;
     let end = backup.read(&mut |_, bytes| {
         chunks += 1;
         done += crate::base::bytes::length_of(bytes);

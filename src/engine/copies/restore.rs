@@ -87,6 +87,7 @@ fn fill(
     let log = LocalLog::new(Arc::<SledStore>::clone(store), recover::PARTITION);
     let mut paced = Paced::new(&**store);
     let mut done = 0;
+    backup.read_image(&mut |tree, key, value| paced.put(tree, key, value))?;
     backup.read(&mut |position, bytes| {
         paced.make_room(bytes.len())?;
         let _span = trace_span!("restore_chunk").entered();

@@ -1,26 +1,40 @@
 //! What counts of a backup: a frame (magic `ONWM`, version, body, CRC-32C) with the state of the log
-//! at its end and, of each file of chunks, the state before it, bytes, chunks and checksum.
+//! at its end and, of each file, how much of it counts.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{Malformed, codec},
+    base::{Lsn, Malformed, codec},
     store::{Fold, frame},
 };
 
 const MAGIC: [u8; 4] = *b"ONWM";
 const VERSION: u8 = 1;
 
-/// What the name of a file of chunks begins with.
+/// What the names of files begin with.
 pub(super) const CHUNKS: &str = "chunks-";
+pub(super) const IMAGE: &str = "image-";
 
 /// Which files there are, and how much of each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The state of the log after all chunks.
     pub end: Fold,
-    /// The files, in the order of their chunks.
+    /// The files of chunks, in the order of the log. A key is a position (u64).
     pub files: Vec<ChunkFile>,
+    /// Everything but the log at one checkpoint, where the log's beginning is trimmed.
+    pub image: Option<Image>,
+}
+
+/// How much of a file counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Part {
+    /// Bytes; 0 where not even the beginning of the file is written.
+    pub bytes: u64,
+    /// Entries in them.
+    pub entries: u64,
+    /// CRC-32C of those bytes.
+    pub crc: u32,
 }
 
 /// A file of chunks.
@@ -28,23 +42,31 @@ pub struct Manifest {
 pub struct ChunkFile {
     /// The state of the log before its first chunk.
     pub start: Fold,
-    /// How many bytes of it count.
-    pub bytes: u64,
-    /// How many chunks they hold.
-    pub chunks: u64,
-    /// CRC-32C of those bytes.
-    pub crc: u32,
+    /// How much of it counts.
+    pub part: Part,
+}
+
+/// A file with the entries of every tree but the log. A key is the number of the tree (u8) and the
+/// key there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// The checkpoint.
+    pub at: Lsn,
+    /// How much of it counts.
+    pub part: Part,
 }
 
 impl ChunkFile {
-    /// A file with nothing in it, not even its beginning.
-    pub fn new(start: Fold) -> Self {
-        Self { start, bytes: 0, chunks: 0, crc: 0 }
-    }
-
     /// What the file is called whose first chunk is at this position.
     pub fn name(position: u64) -> String {
         format!("{CHUNKS}{position:020}")
+    }
+}
+
+impl Image {
+    /// What the file is called.
+    pub fn name(&self) -> String {
+        format!("{IMAGE}{:020}", self.at.0)
     }
 }
 
@@ -65,6 +87,12 @@ impl Manifest {
         after.map(|it| &it.start)
     }
 
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        let parts = self.files.iter().map(|it| it.part).chain(self.image.map(|it| it.part));
+        parts.map(|it| it.bytes).sum()
+    }
+
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
         frame::seal(MAGIC, VERSION, |out| codec::encode_into(out, self))
@@ -80,6 +108,9 @@ impl Manifest {
         }
         if !folds.is_sorted_by(|one, next| one.position() < next.position()) {
             return Err(Malformed("files that are not in the order of their chunks"));
+        }
+        if (manifest.start().position() > 0) != manifest.image.is_some() {
+            return Err(Malformed("a log without its beginning and without an image of the rest"));
         }
         Ok(manifest)
     }

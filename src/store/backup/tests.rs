@@ -5,21 +5,23 @@ use std::{fs, sync::Arc};
 use super::*;
 use crate::{
     base::{InstanceId, PartitionId},
-    store::{ChunkBuilder, Group, Inserted, LocalLog, MemoryStore},
+    store::{ChunkBuilder, Group, Inserted, LocalLog, Log, MemoryStore, Store, golden},
 };
 
 const TIME: Timestamp = Timestamp::EPOCH;
 
 /// A log and its owner.
 struct Owner {
+    store: MemoryStore,
     log: LocalLog,
     fold: Fold,
 }
 
 impl Owner {
     fn new(instance: u8) -> Self {
-        let log = LocalLog::new(Arc::new(MemoryStore::new()), PartitionId(0));
-        let mut owner = Self { log, fold: start(instance) };
+        let store = MemoryStore::new();
+        let log = LocalLog::new(Arc::new(store.clone()), PartitionId(0));
+        let mut owner = Self { store, log, fold: start(instance) };
         owner.fence(1);
         owner
     }
@@ -40,7 +42,15 @@ impl Owner {
 
     fn back_up(&self, dir: &Path, goal: Option<u64>) -> Result<BackedUp, Error> {
         let start = Fold::new(self.fold.instance(), self.fold.partition());
-        Backup::create(dir)?.append(&self.log, &start, goal, &mut |_| {})
+        self.back_up_from(dir, start, goal)
+    }
+
+    fn back_up_from(&self, dir: &Path, start: Fold, goal: Option<u64>) -> Result<BackedUp, Error> {
+        let mut backup = Backup::create(dir)?;
+        if backup.needs_image(&start) {
+            backup.write_image(&self.store, Lsn(1))?;
+        }
+        backup.append(&Original { log: &self.log, start, goal }, &mut |_| {})
     }
 }
 
@@ -110,7 +120,7 @@ fn what_an_interrupted_backup_left_is_written_over() {
 }
 
 #[test]
-fn every_flipped_bit_and_every_cut_is_noticed() {
+fn a_flip_in_any_byte_and_every_cut_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let mut owner = Owner::new(7);
     (0..3).for_each(|_| owner.append(b"record", Group::Ends));
@@ -126,10 +136,10 @@ fn every_flipped_bit_and_every_cut_is_noticed() {
                 "{error}"
             );
         };
-        for bit in 0..whole.len() * 8 {
+        for byte in 0..whole.len() {
             let mut flipped = whole.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            refused(&flipped, &format!("{name}: bit {bit}"));
+            flipped[byte] ^= 1 << (byte % 8);
+            refused(&flipped, &format!("{name}: byte {byte}"));
         }
         for length in 0..whole.len() {
             refused(&whole[..length], &format!("{name}: {length} bytes"));
@@ -170,4 +180,74 @@ fn one_writer_at_a_time() {
     let owner = Owner::new(7);
     let _held = Backup::create(dir.path()).unwrap();
     assert!(matches!(owner.back_up(dir.path(), None), Err(Error::InUse { .. })));
+}
+
+#[test]
+fn the_backup_of_a_trimmed_log_has_an_image_of_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut owner = Owner::new(7);
+    (0..3).for_each(|_| owner.append(b"record", Group::Ends));
+    let base = owner.fold.clone();
+    owner.append(b"later", Group::Ends);
+    owner.log.trim(base.position()).unwrap();
+    let entries = [(Tree::Rows, "a", "row"), (Tree::Timers, "a", "timer"), (Tree::Meta, "b", "")];
+    for (tree, key, value) in entries {
+        owner.store.put(tree, key.as_bytes(), value.as_bytes()).unwrap();
+    }
+    let done = owner.back_up_from(dir.path(), base, None).unwrap();
+    assert_eq!((done.lsn, done.chunks_added, done.bytes_added), (Lsn(4), 1, done.bytes));
+    owner.append(b"more", Group::Ends);
+    owner.store.put(Tree::Rows, b"a", b"another row").unwrap();
+    let base_later = owner.fold.clone();
+    owner.back_up_from(dir.path(), base_later, None).unwrap();
+    assert_eq!(read(dir.path()).unwrap().len(), 2);
+    let mut image = Vec::new();
+    let read_image = |image: &mut Vec<_>| {
+        Backup::open(dir.path())?.read_image(&mut |tree, key, value| {
+            image.push((tree, key.to_vec(), value.to_vec()));
+            Ok(())
+        })
+    };
+    read_image(&mut image).unwrap();
+    let expected = entries.map(|(tree, key, value)| (tree, key.into(), value.into()));
+    assert_eq!(image, expected, "it stays as it was at its checkpoint");
+    let path = dir.path().join(format!("image-{:020}", 1));
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(
+        matches!(read_image(&mut image), Err(Error::BackupDamaged { path: at, .. }) if at == path)
+    );
+}
+
+/// The files of a backup as they are in version 1.
+#[test]
+fn the_files_are_as_in_version_1() {
+    let start = start(7);
+    let mut end = start.clone();
+    let fence = end.new_fence(9, TIME);
+    end.offer(0, chunk::decode(&fence).unwrap()).unwrap();
+    let part = manifest::Part { bytes: 300, entries: 1, crc: 0x0102_0304 };
+    let files = vec![ChunkFile { start, part }];
+    let whole = Manifest { end: end.clone(), files, image: None };
+    let image = Some(Image { at: Lsn(5), part });
+    let trimmed =
+        Manifest { files: vec![ChunkFile { start: end.clone(), part }], image, ..whole.clone() };
+    golden::check("backup_manifest_v1.hex", &whole.encode());
+    assert_eq!(Manifest::decode(&golden::read("backup_manifest_v1.hex")), Ok(whole));
+    // Files in the order of their positions, and an image exactly where the beginning is not there.
+    assert!(Manifest::decode(&trimmed.encode()).is_err(), "a file that begins where all ends");
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("entries");
+    let mut sink = entries::Sink::open(&path, &manifest::Part::default()).unwrap();
+    sink.put(b"key", b"value").unwrap();
+    sink.put(&[0; 8], b"").unwrap();
+    let part = sink.finish().unwrap();
+    golden::check("backup_entries_v1.hex", &fs::read(&path).unwrap());
+    fs::write(&path, golden::read("backup_entries_v1.hex")).unwrap();
+    let mut source = Source::open(&path, &part).unwrap();
+    assert_eq!(source.read().unwrap(), Some((b"key".to_vec(), b"value".to_vec())));
+    assert_eq!(source.read().unwrap(), Some((vec![0; 8], Vec::new())));
+    assert_eq!(source.read().unwrap(), None);
 }

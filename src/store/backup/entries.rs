@@ -1,7 +1,7 @@
-//! A file of chunks, written at its end and read from its beginning.
+//! A file of entries, written at its end and read from its beginning.
 //!
-//! It begins with magic `ONWK` and version (u8). Each chunk is position (u64), length (u32), CRC-32C
-//! of these two and the chunk (u32), the chunk. Integers are big-endian.
+//! It begins with magic `ONWK` and version (u8). An entry is the length of its key (u16) and of its
+//! value (u32), CRC-32C of these, key and value (u32), key, value. Integers are big-endian.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,82 +11,85 @@ use std::{
 
 use tracing::trace_span;
 
-use super::manifest::ChunkFile;
+use super::manifest::Part;
 use crate::{
-    base::{bytes::length_of, limits::CHUNK_BYTES_MAX},
-    store::Error,
+    base::{bytes::length_of, limits::VALUE_BYTES_MAX},
+    store::{Entry, Error},
 };
 
 const START: [u8; 5] = *b"ONWK\x01";
-/// Bytes before a chunk.
-const ENTRY_BYTES: usize = 16;
+/// Bytes before the key.
+const HEAD_BYTES: usize = 10;
 
-/// Adds to a file of chunks.
+/// Adds to a file of entries.
 #[derive(Debug)]
 pub struct Sink {
     path: PathBuf,
     file: BufWriter<File>,
-    state: ChunkFile,
+    part: Part,
 }
 
 impl Sink {
     /// Opens the file where what counts of it ends; what lies behind is cut off.
-    pub fn open(path: &Path, known: &ChunkFile) -> Result<Self, Error> {
+    pub fn open(path: &Path, known: &Part) -> Result<Self, Error> {
         let mut options = OpenOptions::new();
         let file = options.create(true).truncate(false).write(true).open(path);
         let mut file = file.map_err(Error::io("open", path))?;
         file.set_len(known.bytes)
             .and_then(|()| file.seek(SeekFrom::End(0)))
             .map_err(Error::io("write", path))?;
-        let (file, state) = (BufWriter::with_capacity(256 * 1024, file), known.clone());
-        let mut sink = Self { path: path.to_owned(), file, state };
+        let file = BufWriter::with_capacity(256 * 1024, file);
+        let mut sink = Self { path: path.to_owned(), file, part: *known };
         if known.bytes == 0 {
             sink.write(&START)?;
         }
         Ok(sink)
     }
 
-    /// Adds a chunk.
-    pub fn put(&mut self, position: u64, chunk: &[u8]) -> Result<(), Error> {
-        let _span = trace_span!("backup_chunk").entered();
-        self.write(&entry(position, chunk))?;
-        self.state.chunks += 1;
+    /// Adds an entry.
+    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let _span = trace_span!("backup_entry").entered();
+        self.write(&entry(key, value))?;
+        self.part.entries += 1;
         Ok(())
     }
 
     /// What is written so far.
-    pub fn state(&self) -> ChunkFile {
-        self.state.clone()
+    pub fn part(&self) -> Part {
+        self.part
     }
 
     /// Returns once all of it is on the device.
-    pub fn finish(self) -> Result<(), Error> {
-        let Self { path, file, .. } = self;
+    pub fn finish(self) -> Result<Part, Error> {
+        let Self { path, file, part } = self;
         let file = file.into_inner().map_err(|why| Error::io("write", &path)(why.into_error()))?;
-        file.sync_all().map_err(Error::io("sync", &path))
+        file.sync_all().map_err(Error::io("sync", &path))?;
+        Ok(part)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all(bytes).map_err(Error::io("write", &self.path))?;
-        self.state.bytes += length_of(bytes);
-        self.state.crc = crc32c::crc32c_append(self.state.crc, bytes);
+        self.part.bytes += length_of(bytes);
+        self.part.crc = crc32c::crc32c_append(self.part.crc, bytes);
         Ok(())
     }
 }
 
-/// A chunk as it is written.
-pub(crate) fn entry(position: u64, chunk: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(chunk.len()).expect("a chunk is far below 4 GiB");
-    let mut out = Vec::with_capacity(ENTRY_BYTES + chunk.len());
-    out.extend_from_slice(&position.to_be_bytes());
+/// An entry as it is written.
+pub(crate) fn entry(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let key_length = u16::try_from(key.len()).expect("a key is far below 64 KiB");
+    let length = u32::try_from(value.len()).expect("a value is far below 4 GiB");
+    let mut out = Vec::with_capacity(HEAD_BYTES + key.len() + value.len());
+    out.extend_from_slice(&key_length.to_be_bytes());
     out.extend_from_slice(&length.to_be_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&out), chunk);
-    out.extend_from_slice(&crc.to_be_bytes());
-    out.extend_from_slice(chunk);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&out), key);
+    out.extend_from_slice(&crc32c::crc32c_append(crc, value).to_be_bytes());
+    out.extend_from_slice(key);
+    out.extend_from_slice(value);
     out
 }
 
-/// What is wrong with a file of chunks.
+/// What is wrong with a file of entries.
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// The operating system refused.
@@ -95,18 +98,18 @@ pub(crate) enum Fault {
     Damaged(String),
 }
 
-/// Reads the chunks that count, one after the other, and checks each.
+/// Reads the entries that count, one after the other, and checks each.
 #[derive(Debug)]
-pub struct Chunks {
+pub struct Source {
     path: PathBuf,
     reader: Entries<BufReader<File>>,
     left: u64,
-    known: ChunkFile,
+    known: Part,
 }
 
-impl Chunks {
+impl Source {
     /// Opens a file of which the manifest says this.
-    pub fn open(path: &Path, known: &ChunkFile) -> Result<Self, Error> {
+    pub fn open(path: &Path, known: &Part) -> Result<Self, Error> {
         let damaged = |what| Error::BackupDamaged { path: path.to_owned(), what };
         let file = match File::open(path) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => {
@@ -120,15 +123,14 @@ impl Chunks {
             return Err(damaged(what));
         }
         let reader = Entries::new(BufReader::with_capacity(256 * 1024, file));
-        let mut chunks =
-            Self { path: path.to_owned(), reader, left: known.chunks, known: known.clone() };
-        let begun = chunks.reader.begin();
-        chunks.told(begun)?;
-        Ok(chunks)
+        let mut source = Self { path: path.to_owned(), reader, left: known.entries, known: *known };
+        let begun = source.reader.begin();
+        source.told(begun)?;
+        Ok(source)
     }
 
-    /// The next chunk with its position.
-    pub fn read(&mut self) -> Result<Option<(u64, Vec<u8>)>, Error> {
+    /// The next entry.
+    pub fn read(&mut self) -> Result<Option<Entry>, Error> {
         let Some(left) = self.left.checked_sub(1) else {
             let (found, known) = (&self.reader, &self.known);
             if (found.at, found.crc) == (known.bytes, known.crc) {
@@ -136,8 +138,8 @@ impl Chunks {
             }
             return Err(self
                 .told::<()>(Err(Fault::Damaged(format!(
-                    "its {} chunks end at byte {} of {}, or the checksum of all is another",
-                    known.chunks, found.at, known.bytes
+                    "its {} entries end at byte {} of {}, or the checksum of all is another",
+                    known.entries, found.at, known.bytes
                 ))))
                 .expect_err("a fault is an error"));
         };
@@ -170,26 +172,28 @@ impl<R: Read> Entries<R> {
     /// Reads the beginning of the file.
     pub(crate) fn begin(&mut self) -> Result<(), Fault> {
         let start: [u8; START.len()] = self.take()?;
-        if start == START { Ok(()) } else { Err(self.fault("no file of chunks of version 1")) }
+        if start == START { Ok(()) } else { Err(self.fault("no file of entries of version 1")) }
     }
 
     /// Reads the next entry.
-    pub(crate) fn read(&mut self) -> Result<(u64, Vec<u8>), Fault> {
+    pub(crate) fn read(&mut self) -> Result<Entry, Fault> {
         let at = self.at;
-        let position: [u8; 8] = self.take()?;
+        let key_length: [u8; 2] = self.take()?;
         let length: [u8; 4] = self.take()?;
         let crc = u32::from_be_bytes(self.take()?);
         let bytes = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-        if bytes > CHUNK_BYTES_MAX {
-            return Err(Fault::Damaged(format!("byte {at}: a chunk longer than chunks are")));
+        if bytes > VALUE_BYTES_MAX {
+            return Err(Fault::Damaged(format!("byte {at}: a value longer than values are")));
         }
-        let mut chunk = vec![0; bytes];
-        self.fill(&mut chunk)?;
-        let head = crc32c::crc32c_append(crc32c::crc32c(&position), &length);
-        if crc32c::crc32c_append(head, &chunk) != crc {
+        let mut key = vec![0; usize::from(u16::from_be_bytes(key_length))];
+        self.fill(&mut key)?;
+        let mut value = vec![0; bytes];
+        self.fill(&mut value)?;
+        let head = crc32c::crc32c_append(crc32c::crc32c(&key_length), &length);
+        if crc32c::crc32c_append(crc32c::crc32c_append(head, &key), &value) != crc {
             return Err(Fault::Damaged(format!("byte {at}: the checksum does not match")));
         }
-        Ok((u64::from_be_bytes(position), chunk))
+        Ok((key, value))
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
