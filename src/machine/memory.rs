@@ -9,7 +9,7 @@ use super::{catalog::News, counters::Counters, reason::InputKind, record::Source
 use crate::{
     base::{
         CampaignId, ContentHash, DeliveryId, FlowId, InstanceId, Lsn, Malformed, Reader, SegmentId,
-        Timestamp, codec,
+        Timestamp, codec, planted::is_planted,
     },
     machine::delivery::ChannelKind,
     model::Definitions,
@@ -143,6 +143,9 @@ impl Memory {
     /// The identity that a delivery requested at `time` leaves with: the original may have sent
     /// those from before a restoration. None: the one that the directory was created with.
     pub fn instance_at(&self, time: Timestamp) -> Option<InstanceId> {
+        if is_planted!("copy_keeps_the_name") {
+            return None;
+        }
         let latest = self.restorations.iter().rfind(|it| it.at <= time);
         latest.map(|it| it.instance)
     }
