@@ -5,6 +5,7 @@ mod directory;
 mod input;
 mod read;
 mod run;
+mod trim;
 mod upgrade;
 mod validate;
 

@@ -4,6 +4,7 @@ mod api;
 mod backup;
 mod delivery;
 mod opening;
+mod trim;
 
 use std::{
     path::Path,

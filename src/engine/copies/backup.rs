@@ -9,7 +9,7 @@ use crate::{
     base::{InstanceId, Limits, Lsn, Timestamp},
     engine::{commit::Frozen, recover},
     store::{
-        self, Fold, LocalLog,
+        self, Fold, LocalLog, Start,
         backup::{BackedUp, Backup, Original},
     },
 };
@@ -32,7 +32,7 @@ pub struct Checked {
 /// Backs up a directory that nobody uses.
 pub fn backup(dir: &Path, to: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<BackedUp> {
     let partition = recover::read(dir, limits)?;
-    let start = Fold::new(partition.instance, partition.id);
+    let start = partition.start()?.fold().clone();
     let mut backup = Backup::create(to)?;
     if backup.needs_image(&start) {
         backup.write_image(&*partition.store, partition.latest())?;
@@ -45,7 +45,8 @@ pub fn backup_frozen(frozen: Frozen, to: &Path, tell: Tell<'_>) -> store::Result
     let checkpoint = frozen.checkpoint().clone();
     let store = Arc::clone(frozen.store());
     let log = LocalLog::new(Arc::clone(&store), checkpoint.fold.partition());
-    let start = Fold::new(checkpoint.fold.instance(), checkpoint.fold.partition());
+    let empty = Fold::new(checkpoint.fold.instance(), checkpoint.fold.partition());
+    let start = Start::find(&*store, &log, empty)?.fold().clone();
     let mut backup = Backup::create(to)?;
     if backup.needs_image(&start) {
         backup.write_image(&*store, checkpoint.at)?;

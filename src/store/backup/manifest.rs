@@ -103,8 +103,8 @@ impl Manifest {
         let manifest: Self = codec::decode(frame::open(MAGIC, VERSION, bytes)?.rest())?;
         let folds: Vec<&Fold> =
             manifest.files.iter().map(|it| &it.start).chain([&manifest.end]).collect();
-        if !folds.iter().all(|it| it.is_between_groups()) {
-            return Err(Malformed("a state within a group of records"));
+        if !folds.iter().all(|it| it.is_sound()) {
+            return Err(Malformed("a state that no log has"));
         }
         if !folds.is_sorted_by(|one, next| one.position() < next.position()) {
             return Err(Malformed("files that are not in the order of their chunks"));

@@ -259,3 +259,50 @@ fn a_damaged_backup_is_refused_and_leaves_no_directory() {
     assert!(!desk.path("copy").exists() && !desk.path("copy.restoring").exists());
     restore(&desk, "backup", "copy").code(0);
 }
+
+#[test]
+fn a_trimmed_directory_is_backed_up_from_its_base_on() {
+    let desk = two_parts();
+    desk.run("defs.json", "customers.ndjson", "first.ndjson").code(0);
+    backup(&desk, "whole").code(0);
+    desk.run("defs.json", "customers.ndjson", "second.ndjson").code(0);
+    let whole_log = desk.log();
+    fs::create_dir(desk.path("early")).unwrap();
+    for name in names(&desk.path("whole")) {
+        fs::copy(desk.path("whole").join(&name), desk.path("early").join(&name)).unwrap();
+    }
+    backup(&desk, "whole").code(0);
+    desk.on_data(&["trim", "--keep", "72h"]).code(0);
+    let log = desk.on_data(&["log", "--json"]).code(0).out;
+    assert!(whole_log.len() > log.len(), "something was trimmed");
+    let is_image = |name: &String| name.starts_with("image-");
+    backup(&desk, "early").code(3).says(&["it ends at position", "the log begins at"]);
+    // A backup from before goes on; a new one has an image of what no chunk says any more.
+    for (to, images) in [("whole", 0), ("late", 1)] {
+        backup(&desk, to).code(0);
+        assert_eq!(names(&desk.path(to)).iter().filter(|it| is_image(it)).count(), images);
+    }
+    compact(&desk).code(0);
+    desk.file("third.ndjson", signup("late", "k1-1", "2026-01-09T00:00:00Z"));
+    desk.run("defs.json", "customers.ndjson", "third.ndjson").code(0);
+    let log = desk.on_data(&["log", "--json"]).code(0).out;
+    for (to, copy) in [("whole", "copy-1"), ("late", "copy-2")] {
+        let done = backup(&desk, to).code(0).object();
+        assert!(done["bytes_added"].as_u64() < done["bytes"].as_u64(), "{done}");
+        check(&desk, to).code(0);
+        restore(&desk, to, copy).code(0);
+        on(&desk, &["verify"], copy).code(0);
+        let copied = on(&desk, &["log", "--json"], copy).code(0).out;
+        let (records, last) = copied.trim_end().rsplit_once('\n').unwrap();
+        assert!(last.contains("\"Restored\""), "{last}");
+        assert!(records.ends_with(log.trim_end()), "{copy} has the records that are left");
+    }
+    let image = names(&desk.path("late")).into_iter().find(is_image).unwrap();
+    let path = desk.path("late").join(&image);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    check(&desk, "late").code(4).says(&["the backup is damaged", &image]);
+    restore(&desk, "late", "copy-3").code(4).says(&["the backup is damaged", &image]);
+}
