@@ -7,13 +7,16 @@ use std::{
 
 use onward::{
     Error,
-    base::{Limits, Lsn, Span},
-    engine::{copies, history::Logged, recover, verify::verify},
+    base::{Clock, CustomerId, Limits, Lsn, Span},
+    engine::{copies, history::Logged, recover, trim::trim, verify::verify},
     store,
 };
 
+use serde_json::json;
+
 use super::{
     Manual, START, await_record, channels, deferred, email, enter, next, open_at, publish, sent,
+    upsert,
 };
 
 fn restore(from: &Path, to: &Path) -> copies::Restored {
@@ -116,4 +119,43 @@ fn a_backup_to_where_something_else_is_changes_nothing() {
     publish(&onward, &[email(1, "Hello")]);
     enter(&onward, "ann");
     onward.close().unwrap();
+}
+
+#[test]
+fn a_running_engine_whose_log_is_trimmed_is_backed_up_with_an_image() {
+    let root = tempfile::tempdir().unwrap();
+    let [data, backup, copy] = ["data", "backup", "copy"].map(|name| root.path().join(name));
+    let (channels, _attempts) = channels(|_| Some(sent()));
+    let clock = Manual::at(START);
+    let onward = open_at(&data, &channels, &clock);
+    publish(&onward, &[email(1, "Hello")]);
+    let old = enter(&onward, "ann");
+    for _ in 0..5 {
+        clock.advance(Span::hours(20));
+        upsert(&onward, &json!({ "id": "clock", "attributes": { "at": clock.now() } }))
+            .wait()
+            .unwrap();
+    }
+    onward.close().unwrap();
+    let trimmed = trim(&data, &Limits::default(), Span::hours(72), None).unwrap();
+    assert!(trimmed.up_to.is_some_and(|lsn| old.lsn < lsn), "{trimmed:?}");
+
+    let onward = open_at(&data, &channels, &clock);
+    enter(&onward, "bob");
+    let done = onward.backup(&backup).unwrap();
+    enter(&onward, "eve");
+    let more = onward.backup(&backup).unwrap();
+    assert!(done.lsn < more.lsn && more.bytes_added < done.bytes_added, "{done:?}, {more:?}");
+    onward.close().unwrap();
+    let images = std::fs::read_dir(&backup).unwrap();
+    let images = images
+        .filter(|it| it.as_ref().unwrap().file_name().to_string_lossy().starts_with("image-"));
+    assert_eq!(images.count(), 1);
+
+    let restored = restore(&backup, &copy);
+    assert_eq!(restored.lsn, more.lsn);
+    let mut partition = recover::read(&copy, &Limits::default()).unwrap();
+    assert_eq!(verify(&mut partition).unwrap().differences, Vec::<String>::new());
+    let view = partition.customer(&CustomerId::new("ann").unwrap()).unwrap().unwrap();
+    assert_eq!(view.enrollments[0].0, old, "what no record says any more is there");
 }
