@@ -206,3 +206,14 @@ fn the_first_format_is_read_and_written_for_ever() {
     golden::check("base_v1.hex", &encode(&state));
     assert_eq!(decode(&golden::read("base_v1.hex")), Ok(state));
 }
+
+#[test]
+fn flipped_bits_give_a_state_or_an_error() {
+    let bytes = golden::read("base_v1.hex");
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(decode(&flipped).is_err(), "bit {bit}");
+        crate::check::base(&flipped);
+    }
+}

@@ -58,3 +58,16 @@ fn an_export_ends_anywhere_and_the_rest_is_written_again() {
     let other = Fold::new(InstanceId([4; 16]), PartitionId(0));
     assert!(matches!(Export::open(&path, &other, 0), Err(Error::OtherInstance { .. })));
 }
+
+#[test]
+fn flipped_bits_give_an_entry_or_an_error() {
+    for name in ["export_fold_v1.hex", "export_chunk_v1.hex"] {
+        let bytes = golden::read(name);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&flipped).is_err(), "bit {bit} of {name}");
+            crate::check::export(&flipped);
+        }
+    }
+}
