@@ -30,7 +30,7 @@ use self::{
     manifest::{ChunkFile, Image, Manifest},
 };
 use super::{Error, Fold, Tree, beside, chunk};
-use crate::base::{InstanceId, Lsn, Timestamp};
+use crate::base::{Lsn, Timestamp, limits::MANIFEST_BYTES_MAX};
 
 const MANIFEST: &str = "manifest";
 const MANIFEST_NEW: &str = "manifest.new";
@@ -97,11 +97,6 @@ impl Backup {
         }
         let manifest = read_manifest(dir)?;
         Ok(Self { dir: dir.to_owned(), manifest, image: None, _lock: Some(lock) })
-    }
-
-    /// The directory that it is of; none where nothing has been backed up.
-    pub fn instance(&self) -> Option<InstanceId> {
-        self.manifest.as_ref().map(|it| it.end.instance())
     }
 
     /// Bytes of all files.
@@ -185,6 +180,11 @@ fn read_manifest(dir: &Path) -> Result<Option<Manifest>, Error> {
     let path = dir.join(MANIFEST);
     if !path.exists() {
         return Ok(None);
+    }
+    let length = fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
+    if length > MANIFEST_BYTES_MAX {
+        let what = format!("it has {length} bytes, more than manifests have");
+        return Err(Error::BackupDamaged { path, what });
     }
     let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
     let damaged =

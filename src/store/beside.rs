@@ -115,6 +115,11 @@ impl Beside {
     fn mark(&self) -> Result<(), Error> {
         if !self.made.exists() {
             fs::create_dir(&self.made).map_err(Error::io("create", &self.made))?;
+            if let Ok(old) = fs::metadata(&self.dir) {
+                // Who may not look into the old one may not look into the new one.
+                fs::set_permissions(&self.made, old.permissions())
+                    .map_err(Error::io("protect", &self.made))?;
+            }
             sync(&self.parent)?;
         }
         File::create(self.made.join(MARK)).map_err(Error::io("create", &self.made))?;
@@ -198,9 +203,10 @@ impl Beside {
         Error::NoSwap { path: self.dir.clone(), why }
     }
 
-    /// Checks that there is room for so many bytes.
+    /// Checks that there is room for so many bytes, what has been made already included.
     pub fn check_room(&self, needed: u64) -> Result<(), Error> {
-        check_room(&self.parent, needed)
+        let made = fs::metadata(self.made.join("db")).map_or(0, |it| it.len());
+        check_room(&self.parent, needed.saturating_sub(made))
     }
 
     fn remove_mark(&self, dir: &Path) -> Result<(), Error> {
@@ -214,7 +220,7 @@ impl Beside {
 }
 
 /// Checks that there is room for so many bytes where `dir` is.
-pub(super) fn check_room(dir: &Path, needed: u64) -> Result<(), Error> {
+fn check_room(dir: &Path, needed: u64) -> Result<(), Error> {
     let stat = statvfs(dir).map_err(|errno| Error::io("look at", dir)(errno.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free < needed {

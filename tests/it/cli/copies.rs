@@ -1,6 +1,12 @@
 //! `onward compact`, `backup` and `restore`.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Command,
+};
 
 use onward::store::{SledStore, Store, Tree};
 use serde_json::Value;
@@ -61,10 +67,13 @@ fn a_compacted_directory_is_the_same_and_smaller() {
     churn(&desk);
     let log = desk.log();
     let before = names(&desk.data());
+    fs::set_permissions(desk.data(), Permissions::from_mode(0o750)).unwrap();
     let done = compact(&desk).code(0).object();
     assert!(done["bytes_after"].as_u64() < done["bytes_before"].as_u64(), "{done}");
     assert_eq!(desk.log(), log);
     desk.on_data(&["verify"]).code(0);
+    let mode = fs::metadata(desk.data()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o750);
     assert_eq!(names(desk.path("").as_path()), ["data", "outbox"].map(String::from).into());
     let known = |it: &&String| !it.starts_with("snap.");
     assert!(names(&desk.data()).iter().filter(known).eq(before.iter().filter(known)));
