@@ -78,9 +78,16 @@ impl From<store::Error> for Failure {
             | store::Error::OtherInstance { .. }
             | store::Error::PartitionCount { .. }
             | store::Error::OtherHash { .. }
+            | store::Error::Unfinished { .. }
+            | store::Error::InTheWay { .. }
+            | store::Error::NoSwap { .. }
+            | store::Error::NoRoom(_)
+            | store::Error::NoBackup { .. }
+            | store::Error::OtherBackup { .. }
             | store::Error::ExportGap { .. } => REFUSED,
             store::Error::Io { .. }
             | store::Error::Damaged { .. }
+            | store::Error::BackupDamaged { .. }
             | store::Error::Conflict { .. }
             | store::Error::Shortened { .. }
             | store::Error::NoWayBack { .. }

@@ -16,6 +16,7 @@ pub(super) use room::Home;
 use super::{
     Error,
     commit::Frozen,
+    copies,
     inbox::{Held, Room},
     partition::Partition,
     present::{ClockCheck, Past, Present},
@@ -31,7 +32,7 @@ use crate::{
         record::Source,
     },
     model::{Definitions, Known},
-    store,
+    store::{self, backup::BackedUp},
 };
 
 /// Inputs of one kind that a round takes before it looks at the others.
@@ -181,6 +182,13 @@ impl Engine {
         let (reply, ticket) = Ticket::watched(&self.watch);
         self.send(Message::Freeze(reply))?;
         Ok(ticket)
+    }
+
+    /// Adds to the backup in `to` what it lacks of everything taken in before, while the engine
+    /// goes on. Works on the calling thread.
+    pub fn backup(&self, to: &Path) -> Result<BackedUp, Error> {
+        let frozen = self.freeze()?.wait()?;
+        Ok(copies::backup_frozen(frozen, to, &mut |_| {})?)
     }
 
     /// Checks definitions documents, named for messages, and brings into force what is new.

@@ -14,11 +14,13 @@
 //! | `job` | the loop for input files on a clock of their own |
 //! | `history`, `scan`, `verify`, `since` | reading back and checking |
 //! | `trim`, `restore` | a log whose beginning goes, and starting from a base |
+//! | `copies` | compaction, backups |
 //!
 //! **Architecture invariant:** nothing here names `delivery`, and nothing leaves (no answer, no
 //! delivery) before [`runner`] knows its record to be durable.
 
 mod commit;
+pub mod copies;
 mod error;
 pub mod history;
 mod inbox;

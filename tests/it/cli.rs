@@ -1,11 +1,13 @@
 //! The program from outside: commands, exit codes and what is printed.
 
+mod copies;
 mod directory;
 mod hostile;
 mod input;
 mod read;
 mod run;
 mod trim;
+mod upgrade;
 mod validate;
 
 use std::{
