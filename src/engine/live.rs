@@ -162,7 +162,7 @@ impl Engine {
     ) -> Result<Ticket<T>, Error> {
         let (reply, ticket) = Ticket::watched(&self.watch);
         let query: Query = Box::new(move |partition| {
-            let found = partition.map_err(Error::from).and_then(ask);
+            let found = partition.and_then(ask);
             let found = match found {
                 Err(Error::Store(error)) => return Err(error),
                 found => found,
