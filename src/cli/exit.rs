@@ -78,9 +78,16 @@ impl From<store::Error> for Failure {
             | store::Error::OtherInstance { .. }
             | store::Error::PartitionCount { .. }
             | store::Error::OtherHash { .. }
+            | store::Error::Unfinished { .. }
+            | store::Error::InTheWay { .. }
+            | store::Error::NoSwap { .. }
+            | store::Error::NoRoom(_)
+            | store::Error::NoBackup { .. }
+            | store::Error::OtherBackup { .. }
             | store::Error::ExportGap { .. } => REFUSED,
             store::Error::Io { .. }
             | store::Error::Damaged { .. }
+            | store::Error::BackupDamaged { .. }
             | store::Error::Conflict { .. }
             | store::Error::Shortened { .. }
             | store::Error::NoWayBack { .. }
@@ -130,9 +137,10 @@ impl From<job::Error> for Failure {
                 Self { code: FAULT, message: error.to_string() }
             }
             job::Error::Line { .. } => Self { code: NOT_WELL, message: error.to_string() },
-            job::Error::Input { .. } | job::Error::HalfRead { .. } | job::Error::Changed { .. } => {
-                Self { code: REFUSED, message: error.to_string() }
-            }
+            job::Error::Input { .. }
+            | job::Error::HalfRead { .. }
+            | job::Error::TooManyInputs { .. }
+            | job::Error::Changed { .. } => Self { code: REFUSED, message: error.to_string() },
         }
     }
 }

@@ -120,7 +120,7 @@ fn start_workers(outbox: Option<&Path>) -> Result<(Outbound, Receiver<Report>), 
 }
 
 /// A bar on a terminal, nothing elsewhere.
-fn progress_bar() -> ProgressBar {
+pub(super) fn progress_bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

@@ -11,7 +11,8 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The inbox is full: nothing was taken in.
+    /// The inbox is full, in number or in bytes, or too many messages wait for their channel:
+    /// nothing was taken in.
     #[error("the engine is busy; try again in a moment")]
     Busy,
     /// The caller is wrong: nothing was recorded.

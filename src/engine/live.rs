@@ -16,6 +16,8 @@ pub(super) use room::Home;
 use super::{
     Error,
     commit::Frozen,
+    copies,
+    inbox::{Held, Room},
     partition::Partition,
     present::{ClockCheck, Past, Present},
     recover::{Opening, Site},
@@ -30,7 +32,7 @@ use crate::{
         record::Source,
     },
     model::{Definitions, Known},
-    store,
+    store::{self, backup::BackedUp},
 };
 
 /// Inputs of one kind that a round takes before it looks at the others.
@@ -44,7 +46,7 @@ type Query = Box<
 >;
 
 enum Message {
-    Input(Box<Input>, Reply<Answer>),
+    Input(Box<Input>, Reply<Answer>, Held),
     Query(Query),
     Freeze(Reply<Frozen>),
     Stop(Reply<()>),
@@ -54,7 +56,7 @@ impl Message {
     /// Nothing was done about it.
     fn refuse(self, error: Error) {
         match self {
-            Self::Input(_, reply) => drop(reply.send(Err(error))),
+            Self::Input(_, reply, _) => drop(reply.send(Err(error))),
             Self::Freeze(reply) => drop(reply.send(Err(error))),
             Self::Stop(reply) => drop(reply.send(Err(error))),
             Self::Query(query) => {
@@ -72,6 +74,7 @@ pub struct Engine {
     /// and whoever waits for its answer would wait for ever.
     inbox: Sender<Message>,
     inbox_inputs: usize,
+    room: Arc<Room>,
     thread: Option<Apart>,
     watch: Arc<Watch>,
     /// Why it stopped by itself.
@@ -136,18 +139,22 @@ impl Engine {
         present: Present,
         home: Home,
     ) -> (Self, Live) {
+        let limits = &runner.partition.limits;
         let (inbox, messages) = unbounded();
-        let inbox_inputs = runner.partition.limits.inbox_inputs;
+        let inbox_inputs = limits.inbox_inputs;
+        let room = Room::new(limits.inbox_bytes);
         let watch = Arc::clone(runner.watch());
         let (thread, fault, publishing) = (None, Arc::new(OnceLock::new()), Mutex::new(()));
         let live = Live { runner, messages, reports, present, home, stop: None };
-        (Self { inbox, inbox_inputs, thread, watch, fault, publishing }, live)
+        (Self { inbox, inbox_inputs, room, thread, watch, fault, publishing }, live)
     }
 
-    /// Sends an input in; the ticket resolves when its records are durable.
-    pub fn submit(&self, input: Input) -> Result<Ticket<Answer>, Error> {
+    /// Sends an input in; the ticket resolves when its records are durable. For this crate, which
+    /// sends none that a decision does not bound.
+    pub(crate) fn submit(&self, input: Input) -> Result<Ticket<Answer>, Error> {
         let (reply, ticket) = Ticket::watched(&self.watch);
-        self.send(Message::Input(Box::new(input), reply))?;
+        let held = self.room.take(&input).ok_or(Error::Busy)?;
+        self.send(Message::Input(Box::new(input), reply, held))?;
         Ok(ticket)
     }
 
@@ -159,7 +166,7 @@ impl Engine {
     ) -> Result<Ticket<T>, Error> {
         let (reply, ticket) = Ticket::watched(&self.watch);
         let query: Query = Box::new(move |partition| {
-            let found = partition.map_err(Error::from).and_then(ask);
+            let found = partition.and_then(ask);
             let found = match found {
                 Err(Error::Store(error)) => return Err(error),
                 found => found,
@@ -179,6 +186,13 @@ impl Engine {
         let (reply, ticket) = Ticket::watched(&self.watch);
         self.send(Message::Freeze(reply))?;
         Ok(ticket)
+    }
+
+    /// Adds to the backup in `to` what it lacks of everything taken in before, while the engine
+    /// goes on. Works on the calling thread.
+    pub fn backup(&self, to: &Path) -> Result<BackedUp, Error> {
+        let frozen = self.freeze()?.wait()?;
+        Ok(copies::backup_frozen(frozen, to, &mut |_| {})?)
     }
 
     /// Checks definitions documents, named for messages, and brings into force what is new.
@@ -308,7 +322,7 @@ impl Live {
         let now = self.now()?;
         let (is_open, is_full) = (self.is_open(), self.runner.is_full());
         let timeout = match self.runner.partition.next_due()? {
-            Some(due) if !is_full && !self.is_short() => due.since(now).to_std().min(WAIT_MAX),
+            Some(due) if !is_full && !self.is_held_up() => due.since(now).to_std().min(WAIT_MAX),
             _ => WAIT_MAX,
         };
         let mut work = Select::new();
@@ -327,6 +341,11 @@ impl Live {
         self.runner.shortage().is_some()
     }
 
+    /// Whether timers wait: for room on the disk, or for deliveries to be settled.
+    fn is_held_up(&self) -> bool {
+        self.is_short() || self.runner.is_flooded(2)
+    }
+
     /// Whether messages are taken: there is room for what they may add, or they are only refused.
     fn is_open(&self) -> bool {
         self.stop.is_none() && (!self.runner.is_full() || self.is_short())
@@ -341,7 +360,7 @@ impl Live {
         }
         for _ in 0..ROUND_INPUTS {
             let now = self.now()?;
-            if self.runner.is_full() || self.is_short() {
+            if self.runner.is_full() || self.is_held_up() {
                 break;
             }
             let Some(timer) = self.runner.partition.due_timer(now)? else { break };
@@ -363,9 +382,13 @@ impl Live {
 
     fn take(&mut self, message: Message) -> Result<(), Error> {
         match message {
-            Message::Input(input, reply) => {
+            Message::Input(input, reply, _held) => {
                 if let Some(shortage) = self.runner.shortage() {
                     let _ = reply.send(Err(Error::NoSpace(shortage))).is_ok();
+                    return Ok(());
+                }
+                if matches!(*input, Input::Event { .. }) && self.runner.is_flooded(1) {
+                    let _ = reply.send(Err(Error::Busy)).is_ok();
                     return Ok(());
                 }
                 let now = self.now()?;

@@ -9,17 +9,21 @@
 //! | `recover` | checkpoint + log = state |
 //! | `watch` | the disk that gives no answer |
 //! | `present` | what time it is, within bounds |
+//! | `inbox` | the bytes of what waits to be decided |
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
 //! | `history`, `scan`, `verify`, `since` | reading back and checking |
 //! | `trim`, `restore` | a log whose beginning goes, and starting from a base |
+//! | `copies` | compaction, backups |
 //!
 //! **Architecture invariant:** nothing here names `delivery`, and nothing leaves (no answer, no
 //! delivery) before [`runner`] knows its record to be durable.
 
 mod commit;
+pub mod copies;
 mod error;
 pub mod history;
+mod inbox;
 pub mod job;
 pub mod live;
 pub mod partition;

@@ -119,7 +119,17 @@ pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
 
 fn own_watched(dir: &Path, opening: &Opening, watch: Arc<Watch>) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
-    let inner: Arc<dyn Store> = Arc::new(watch.during_opening(|| SledStore::open(dir))?);
+    let inner = watch.during_opening(|| SledStore::open(dir))?;
+    own_open(Arc::new(inner), dir, opening, watch)
+}
+
+/// Takes over what has been opened in `dir`.
+pub(super) fn own_open(
+    inner: Arc<dyn Store>,
+    dir: &Path,
+    opening: &Opening,
+    watch: Arc<Watch>,
+) -> store::Result<Owned> {
     let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watch));
     let format = format(&*store, opening)?;
     let (mut head, state) = watch.during("open the head of", || Head::open(dir))?;
@@ -157,12 +167,18 @@ fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat
 pub fn read(dir: &Path, limits: &Limits) -> store::Result<Partition> {
     let watch = Watch::start(dir, limits.stall);
     let (dir, limits, watching) = (dir.to_owned(), limits.clone(), Arc::clone(&watch));
-    watch.guard(move || read_watched(&dir, &limits, &watching))?
+    watch.guard(move || {
+        let inner = Arc::new(watching.during_opening(|| SledStore::open_existing(&dir))?);
+        read_open(Arc::new(Watched::new(inner, &watching)), &dir, &limits)
+    })?
 }
 
-fn read_watched(dir: &Path, limits: &Limits, watch: &Arc<Watch>) -> store::Result<Partition> {
-    let inner = Arc::new(watch.during_opening(|| SledStore::open_existing(dir))?);
-    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, watch));
+/// Looks at what has been opened in `dir`.
+pub(super) fn read_open(
+    store: Arc<dyn Store>,
+    dir: &Path,
+    limits: &Limits,
+) -> store::Result<Partition> {
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
     let (_, state) = Head::open(dir)?;

@@ -218,6 +218,13 @@ impl Runner {
             || self.is_cache_full()
     }
 
+    /// Whether so many deliveries wait for their channels that no more should be requested: one
+    /// `part` of what there may be. They are in memory, and in the image of every checkpoint.
+    pub(super) fn is_flooded(&self, part: usize) -> bool {
+        let limit = self.partition.limits.in_flight / part;
+        self.partition.state.memory.in_flight.len() >= limit.max(1)
+    }
+
     /// Whether only a checkpoint makes room for more rows.
     fn is_cache_full(&self) -> bool {
         let limit = self.partition.limits.cache_bytes.saturating_mul(2);

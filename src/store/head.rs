@@ -109,6 +109,13 @@ impl Head {
         Ok((head, Some(state)))
     }
 
+    /// Gives the directory `to` the head of `from`, as it is.
+    pub fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+        let (_, state) = Self::open(from)?;
+        let (mut head, _) = Self::open(to)?;
+        state.map_or(Ok(()), |state| head.write(&state))
+    }
+
     /// Writes `state` over the older slot and syncs it.
     pub fn write(&mut self, state: &HeadState) -> Result<(), Error> {
         self.sequence += 1;

@@ -14,7 +14,9 @@
 //! **Architecture invariant:** nothing here knows flows: records are kinds and bytes, rows a trait.
 //! Only `sled.rs` names sled, and nothing above this layer reads the trees.
 
+pub mod backup;
 pub mod base;
+pub mod beside;
 pub mod checkpoint;
 pub mod chunk;
 mod error;
@@ -25,6 +27,7 @@ pub mod head;
 pub mod image;
 pub mod log;
 mod memory;
+pub mod mirror;
 pub mod page;
 mod sled;
 mod space;
@@ -47,6 +50,7 @@ pub use self::{
     log::{LocalLog, Log, RecordReader},
     memory::MemoryStore,
     page::{Key, Page, Row},
+    sled::Lock,
     sled::SledStore,
     space::{Shortage, free_bytes},
     table::{Found, Table},

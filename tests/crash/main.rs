@@ -5,6 +5,8 @@
 //! same moments, as far as the scheduler grants them.
 
 #[cfg(test)]
+mod copies;
+#[cfg(test)]
 #[path = "../shop/place.rs"]
 mod place;
 #[cfg(test)]
@@ -19,15 +21,20 @@ mod whole;
 mod workload;
 
 #[cfg(test)]
+const SCALE: workload::Scale =
+    workload::Scale { customers: 400, events: [2_500, 1_000], days: 300 };
+
+#[cfg(test)]
 mod kill {
     use std::time::Duration;
 
     use super::{
+        SCALE,
         place::{Place, TIGHT, TRIMMED, Which},
         process::Moment,
         trace::{PATHS, TRIMMING, Tally},
         whole::{Whole, lines},
-        workload::{self, Random, Scale},
+        workload::{self, Random},
     };
 
     /// A moment: half of them aim at the path that was interrupted least, the others anywhere.
@@ -84,8 +91,7 @@ mod kill {
         let seed = workload::seed();
         println!("SEED={seed}");
         let root = tempfile::tempdir().unwrap();
-        let scale = Scale { customers: 400, events: [2_500, 1_000], days: 300 };
-        let until = workload::write(root.path(), seed, scale);
+        let until = workload::write(root.path(), seed, SCALE);
         let place = |name: &str, limits| {
             let dir = root.path().join(name);
             std::fs::create_dir(&dir).unwrap();

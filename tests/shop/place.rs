@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -34,7 +34,7 @@ pub(crate) enum Which {
 }
 
 impl Place {
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onward"));
         command.env("ONWARD_LIMITS", self.limits).env_remove("ONWARD_LOG");
         command
@@ -72,8 +72,12 @@ impl Place {
 
     /// The records as `onward log --json` prints them.
     pub(crate) fn log(&self) -> Vec<u8> {
-        let output =
-            self.command().args(["log", "--json", "--data"]).arg(self.data()).output().unwrap();
+        self.log_of(&self.data())
+    }
+
+    /// The records of another directory.
+    pub(crate) fn log_of(&self, data: &Path) -> Vec<u8> {
+        let output = self.command().args(["log", "--json", "--data"]).arg(data).output().unwrap();
         assert!(output.status.success(), "{}", text(&output));
         output.stdout
     }

@@ -12,7 +12,7 @@ pub use summary::{StepSummary, Summary};
 use std::{io, path::PathBuf};
 
 use crate::{
-    base::Timestamp,
+    base::{Timestamp, limits::INPUTS_MAX},
     model::Findings,
     model::LineError,
     store::{self, Shortage},
@@ -73,6 +73,15 @@ pub enum Error {
         offset: u64,
         /// Of how much.
         length: u64,
+    },
+    /// One directory reads a bounded number of files.
+    #[error(
+        "the directory has read {known} files and remembers {INPUTS_MAX} at most; join several \
+         files into one, or begin a new directory"
+    )]
+    TooManyInputs {
+        /// How many it has read.
+        known: usize,
     },
     /// A file changed while it was being read.
     #[error("{} changed while it was read; give it again as it was", .path.display())]
