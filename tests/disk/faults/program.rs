@@ -96,6 +96,7 @@ fn the_program_goes_on_after_a_disk_that_hung_or_was_killed_on_it() {
     let shop = Shop::new(inputs.path(), seed, SCALE);
     let counts = counts(&mount, &shop);
     let mut random = Random(seed);
+    let mut hangs = 0;
     for kind in [Kind::Open, Kind::Create, Kind::Write, Kind::Rename, Kind::Sync] {
         for is_killed in [false, true] {
             let place = begin(&mount, &shop);
@@ -108,7 +109,13 @@ fn the_program_goes_on_after_a_disk_that_hung_or_was_killed_on_it() {
                 glances += usize::from(mount.faults(|it| it.hangs));
                 let _ = crossbeam_channel::never::<()>().recv_timeout(GLANCE);
             }
-            assert_eq!(glances, GLANCES, "{kind:?} {nth}: it ended, and the disk hung");
+            // How many operations a run takes differs a little, so that this one may have been none.
+            let has_hung = mount.faults(|it| it.happened);
+            assert!(
+                !has_hung || glances == GLANCES,
+                "{kind:?} {nth}: it ended while the disk hung"
+            );
+            hangs += usize::from(has_hung);
             if is_killed {
                 child.kill().unwrap();
             }
@@ -118,4 +125,6 @@ fn the_program_goes_on_after_a_disk_that_hung_or_was_killed_on_it() {
             go_on(&place, &shop, &format!("{kind:?} {nth} hangs"));
         }
     }
+    println!("{hangs} hangs");
+    assert!(hangs > 5, "only {hangs} of 10 cases hung");
 }
