@@ -80,9 +80,18 @@ pub(crate) fn open(
     clock: &Arc<Manual>,
     told: impl Fn(DeliveryId) + Send + Sync + 'static,
 ) -> Result<Onward, Error> {
+    open_with(dir, clock, limits(), told)
+}
+
+/// The same with other limits.
+pub(crate) fn open_with(
+    dir: &Path,
+    clock: &Arc<Manual>,
+    limits: Limits,
+    told: impl Fn(DeliveryId) + Send + Sync + 'static,
+) -> Result<Onward, Error> {
     let clock: Arc<dyn Clock> = Arc::<Manual>::clone(clock);
-    let options =
-        Options { clock, clock_check: ClockCheck::Trust, limits: limits(), ..Options::default() };
+    let options = Options { clock, clock_check: ClockCheck::Trust, limits, ..Options::default() };
     Onward::open_with(dir, &Channels::all(Telling(told)), &options)
 }
 

@@ -1,24 +1,33 @@
 //! The library: at every operation of a small run, in every way.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use onward::Error;
+use onward::{
+    Error,
+    base::{DeliveryId, Limits, Span},
+    store,
+};
 
 use super::FAULTS;
 use crate::{
     disk::{Mark, Op},
     fault::{Fault, Faults, Kind},
     image::{Mode, Replay, scratch},
-    library::{Inputs, Manual, Said, open, read},
+    library::{Inputs, Manual, Said, limits, open, open_with, read},
     mount::Mount,
     workload::{self, Random},
 };
 
 /// One run from opening to closing, a mark for each answer; what it ended with.
 fn run(data: &Path, inputs: &Inputs, mount: &Mount) -> Result<(), Error> {
+    run_with(limits(), data, inputs, mount)
+}
+
+fn run_with(limits: Limits, data: &Path, inputs: &Inputs, mount: &Mount) -> Result<(), Error> {
     let clock = Arc::new(Manual::default());
     let (left, mark) = (mount.marker(), mount.marker());
-    let onward = open(data, &clock, move |id| left(Mark::Left(id.to_string())))?;
+    let told = move |id: DeliveryId| left(Mark::Left(id.to_string()));
+    let onward = open_with(data, &clock, limits, told)?;
     let answered = inputs.begin(&onward).and_then(|()| {
         for event in &inputs.events {
             event.time.into_iter().for_each(|time| clock.reach(time));
@@ -87,4 +96,48 @@ fn the_library_survives_every_failing_operation() {
         println!("{count:>5}  {kind:?} {fault:?}");
         assert!(count > 0, "the run has no such operation");
     }
+}
+
+/// Runs again, as soon as the thread that was left behind has let the directory go.
+fn run_when_released(data: &Path, inputs: &Inputs, mount: &Mount) {
+    for _ in 0..1_000 {
+        match run(data, inputs, mount) {
+            Err(Error::Store(store::Error::InUse { .. })) => {
+                let _ = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(10));
+            }
+            ended => return ended.unwrap(),
+        }
+    }
+    panic!("the directory stays in use");
+}
+
+#[test]
+fn the_library_does_not_wait_for_ever_for_a_disk_that_hangs() {
+    let seed = workload::seed();
+    println!("SEED={seed}");
+    let Some(mount) = Mount::new() else { return };
+    let inputs = Inputs::new(seed, 4, 6);
+    let data = mount.join("data");
+    let impatient = || Limits { stall: Span::millis(100), ..limits() };
+    let mut random = Random(seed);
+    let mut hangs = 0;
+    for kind in [Kind::Open, Kind::Create, Kind::Rename, Kind::Write, Kind::Write, Kind::Sync] {
+        mount.disk().format();
+        let nth = random.below(if matches!(kind, Kind::Write | Kind::Sync) { 20 } else { 2 });
+        mount.faults(|it| it.next = Some((kind, nth, Fault::Hang)));
+        // It comes back while the disk still hangs, or nothing here comes to an end.
+        let ended = run_with(impatient(), &data, &inputs, &mount);
+        if mount.faults(|it| it.hangs) {
+            let text = ended.unwrap_err().to_string();
+            assert!(text.contains("no answer from"), "{kind:?} {nth}: {text}");
+            assert!(text.contains(mount.path().to_str().unwrap()), "{kind:?} {nth}: {text}");
+            hangs += 1;
+        }
+        mount.faults(Faults::heal);
+        run_when_released(&data, &inputs, &mount);
+        let log = std::mem::take(&mut mount.disk().log);
+        Said::by(&read(&data).unwrap()).holds(log.iter().filter_map(Op::mark));
+    }
+    println!("{hangs} hangs");
+    assert!(hangs > 2, "only {hangs} of 6 cases hung");
 }
