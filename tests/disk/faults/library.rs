@@ -3,8 +3,9 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use onward::{
-    Error,
+    Error, Onward, Ticket,
     base::{DeliveryId, Limits, Span},
+    model::Event,
     store,
 };
 
@@ -140,4 +141,53 @@ fn the_library_does_not_wait_for_ever_for_a_disk_that_hangs() {
     }
     println!("{hangs} hangs");
     assert!(hangs > 2, "only {hangs} of 6 cases hung");
+}
+
+/// Sends an event until it is taken; how often it was refused.
+fn insist(onward: &Onward, event: &Event, mount: &Mount) -> usize {
+    for refused in 0..2_000 {
+        match onward.track(event.clone()).and_then(Ticket::wait) {
+            Ok(_) => return refused,
+            Err(Error::NoSpace(_) | Error::Unknown | Error::Busy) => {}
+            Err(error) => panic!("after {refused} refusals: {error}"),
+        }
+        // There is room again once the caller has been told twice.
+        if refused == 1 {
+            mount.faults(Faults::heal);
+        }
+        let _ = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(10));
+    }
+    panic!("there is room, and nothing is taken in");
+}
+
+#[test]
+fn the_library_goes_on_by_itself_when_a_full_disk_has_room_again() {
+    let seed = workload::seed();
+    println!("SEED={seed}");
+    let Some(mount) = Mount::new() else { return };
+    let inputs = Inputs::new(seed, 4, 30);
+    let data = mount.join("data");
+    let mut refusals = 0;
+    for nth in 0..12 {
+        mount.disk().format();
+        let clock = Arc::new(Manual::default());
+        let mark = mount.marker();
+        let told = move |id: DeliveryId| mark(Mark::Left(id.to_string()));
+        let onward = open(&data, &clock, told).unwrap();
+        inputs.begin(&onward).unwrap();
+        mount.faults(|it| it.next = Some((Kind::Write, nth, Fault::Full)));
+        let mark = mount.marker();
+        for event in &inputs.events {
+            event.time.into_iter().for_each(|time| clock.reach(time));
+            refusals += insist(&onward, event, &mount);
+            event.id.iter().for_each(|id| mark(Mark::Acknowledged(id.to_string())));
+        }
+        mount.faults(Faults::heal);
+        onward.close().unwrap();
+        let log = std::mem::take(&mut mount.disk().log);
+        let [events, _] = Said::by(&read(&data).unwrap()).holds(log.iter().filter_map(Op::mark));
+        assert_eq!(events, inputs.events.len());
+    }
+    println!("{refusals} refusals");
+    assert!(refusals > 12, "only {refusals} refusals");
 }
