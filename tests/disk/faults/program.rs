@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
+use fuser::Errno;
 use onward::store;
 
 use super::FAULTS;
@@ -127,4 +128,34 @@ fn the_program_goes_on_after_a_disk_that_hung_or_was_killed_on_it() {
     }
     println!("{hangs} hangs");
     assert!(hangs > 5, "only {hangs} of 10 cases hung");
+}
+
+#[test]
+fn a_disk_that_is_read_only_or_gone_from_the_start_is_told_and_nothing_changes() {
+    let seed = workload::seed();
+    println!("SEED={seed}");
+    let Some(mount) = Mount::new() else { return };
+    let inputs = tempfile::tempdir().unwrap();
+    let shop = Shop::new(inputs.path(), seed, SCALE);
+    let place = begin(&mount, &shop);
+    let [(_, first), (_, second)] = &shop.wholes;
+    let summary = place.finish(Which::First);
+    first.equals(&place, &summary);
+    let faults: [fn(&mut Faults); 3] = [
+        |it| it.read_only = true,
+        |it| it.gone = Some(Errno::ENOENT),
+        |it| it.gone = Some(Errno::EIO),
+    ];
+    for (number, fault) in faults.into_iter().enumerate() {
+        mount.faults(fault);
+        let output = place.run_command(Which::Second).output().unwrap();
+        mount.faults(Faults::heal);
+        let told = text(&output);
+        assert_eq!(output.status.code(), FAULT, "{number}: {told}");
+        assert!(told.contains(place.dir.to_str().unwrap()), "{number} names no place: {told}");
+        assert!(!told.contains("panicked"), "{number}: {told}");
+        assert!(place.log() == first.log, "{number} changed the log");
+    }
+    let summary = place.finish(Which::Second);
+    second.equals(&place, &summary);
 }
