@@ -9,7 +9,7 @@ use onward::{
 };
 
 use crate::{
-    place::{Place, TIGHT, Which},
+    place::{Place, Which},
     whole::Whole,
     workload::{self, Scale},
 };
@@ -18,24 +18,25 @@ use crate::{
 pub(crate) struct Shop {
     inputs: PathBuf,
     until: [String; 2],
+    limits: &'static str,
     pub(crate) wholes: [(Which, Whole); 2],
 }
 
 impl Shop {
-    pub(crate) fn new(inputs: &Path, seed: u64, scale: Scale) -> Self {
+    pub(crate) fn new(inputs: &Path, seed: u64, (scale, limits): (Scale, &'static str)) -> Self {
         let until = workload::write(inputs, seed, scale);
         let dir = inputs.join("whole");
         std::fs::create_dir(&dir).unwrap();
         let inputs = inputs.to_owned();
         let place = Place { inputs: inputs.clone(), dir, limits: "", until: until.clone() };
         let wholes = [Which::First, Which::Second].map(|it| (it, Whole::of(&place, it)));
-        Self { inputs, until, wholes }
+        Self { inputs, until, limits, wholes }
     }
 
     /// The commands over this directory.
     pub(crate) fn place(&self, dir: &Path) -> Place {
         let (inputs, dir, until) = (self.inputs.clone(), dir.to_owned(), self.until.clone());
-        Place { inputs, dir, limits: TIGHT, until }
+        Place { inputs, dir, limits: self.limits, until }
     }
 }
 

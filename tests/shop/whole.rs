@@ -69,7 +69,7 @@ impl Whole {
     }
 
     /// How many bytes of the whole log were there before `log`, which is what these limits left.
-    fn trimmed(&self, limits: &str, log: &[u8]) -> usize {
+    pub(crate) fn trimmed(&self, limits: &str, log: &[u8]) -> usize {
         let mut before = self.log.split_inclusive(|byte| *byte == b'\n');
         let first = log.split_inclusive(|byte| *byte == b'\n').next();
         let trimmed = before.by_ref().take_while(|line| Some(*line) != first);

@@ -10,7 +10,7 @@ use super::FAULTS;
 use crate::{
     fault::{Fault, Faults, Kind},
     mount::Mount,
-    place::{Place, Which, text},
+    place::{Place, TIGHT, Which, text},
     shop::{Shop, read},
     workload::{self, Random, Scale},
 };
@@ -76,7 +76,7 @@ fn the_program_survives_failing_operations() {
     println!("SEED={seed}");
     let Some(mount) = Mount::new() else { return };
     let inputs = tempfile::tempdir().unwrap();
-    let shop = Shop::new(inputs.path(), seed, SCALE);
+    let shop = Shop::new(inputs.path(), seed, (SCALE, TIGHT));
     let counts = counts(&mount, &shop);
     println!("{counts:?}");
     let mut random = Random(seed);
@@ -94,7 +94,7 @@ fn the_program_goes_on_after_a_disk_that_hung_or_was_killed_on_it() {
     println!("SEED={seed}");
     let Some(mount) = Mount::new() else { return };
     let inputs = tempfile::tempdir().unwrap();
-    let shop = Shop::new(inputs.path(), seed, SCALE);
+    let shop = Shop::new(inputs.path(), seed, (SCALE, TIGHT));
     let counts = counts(&mount, &shop);
     let mut random = Random(seed);
     let mut hangs = 0;
@@ -136,7 +136,7 @@ fn a_disk_that_is_read_only_or_gone_from_the_start_is_told_and_nothing_changes()
     println!("SEED={seed}");
     let Some(mount) = Mount::new() else { return };
     let inputs = tempfile::tempdir().unwrap();
-    let shop = Shop::new(inputs.path(), seed, SCALE);
+    let shop = Shop::new(inputs.path(), seed, (SCALE, TIGHT));
     let place = begin(&mount, &shop);
     let [(_, first), (_, second)] = &shop.wholes;
     let summary = place.finish(Which::First);

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     disk::{Mark, Op},
     mount::Mount,
-    place::{Place, Which},
+    place::{Place, TIGHT, TRIMMED, Which},
     shop::{Shop, read},
     whole::lines,
     workload::{self, Random, Scale},
@@ -39,6 +39,9 @@ impl Shop {
             place.finish(*which);
             mark(Mark::Finished(number));
         }
+        let [_, (_, whole)] = &self.wholes;
+        let is_trimmed = whole.trimmed(place.limits, &place.log()) > 0;
+        assert_eq!(is_trimmed, place.limits == TRIMMED, "the log is trimmed where it is to be");
         std::mem::take(&mut mount.disk().log)
     }
 
@@ -57,7 +60,10 @@ impl Shop {
         let [_, (_, whole)] = &self.wholes;
         whole.holds(place.limits, &log, &messages);
         for (_, done) in &self.wholes[..finished] {
-            assert!(log.starts_with(&done.log), "a finished command is all there");
+            assert!(
+                whole.trimmed(place.limits, &log) + log.len() >= done.log.len(),
+                "a finished command is all there"
+            );
             let is_there = |it: (&String, &Vec<u8>)| messages.get(it.0) == Some(it.1);
             assert!(done.messages.iter().all(is_there), "all that was sent is there");
         }
@@ -90,18 +96,18 @@ fn run_and_kill(place: &Place, which: Which, mount: &Mount, count: usize) -> io:
     child.wait().map(drop)
 }
 
-#[test]
-fn what_the_program_wrote_survives_power_cuts() {
+/// Records both commands with these limits and cuts the power.
+fn cut_program(limits: &'static str, cuts: usize) {
     let seed = workload::seed();
     println!("SEED={seed}");
     let Some(mount) = Mount::new() else { return };
     let inputs = tempfile::tempdir().unwrap();
-    let shop = Shop::new(inputs.path(), seed, SCALE);
+    let shop = Shop::new(inputs.path(), seed, (SCALE, limits));
     let log = shop.record(&mount, &mut Random(seed));
     drop(mount);
     println!("{} operations", log.len());
     let tally = Tally::default();
-    cut::cut(&log, (seed, cuts()), &tally, |cut| {
+    cut::cut(&log, (seed, cuts), &tally, |cut| {
         if cut.number.is_multiple_of(RUN_EVERY) {
             shop.run_on(cut, &tally);
         } else {
@@ -109,4 +115,14 @@ fn what_the_program_wrote_survives_power_cuts() {
         }
     });
     tally.print();
+}
+
+#[test]
+fn what_the_program_wrote_survives_power_cuts() {
+    cut_program(TIGHT, cuts());
+}
+
+#[test]
+fn what_the_program_keeps_of_a_trimmed_log_survives_power_cuts() {
+    cut_program(TRIMMED, cuts() / 2);
 }
