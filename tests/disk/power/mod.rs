@@ -10,8 +10,8 @@ mod store;
 
 use cut::Tally;
 
-/// Cuts of each recording, unless `CUTS` says otherwise.
-const CUTS: usize = 700;
+/// Cuts of a recording, of the larger ones half as many, unless `CUTS` says otherwise.
+const CUTS: usize = 550;
 
 fn cuts() -> usize {
     std::env::var("CUTS").map_or(CUTS, |text| text.parse().expect("CUTS is a number"))
