@@ -1,8 +1,11 @@
 //! Layer 8, the commands: what was typed, and nothing about how it is done.
 
 mod bench;
+mod doctor;
 mod exit;
 mod log;
+mod progress;
+mod repair;
 mod run;
 mod show;
 mod trim;
@@ -42,6 +45,10 @@ enum Command {
     Trim(trim::Args),
     /// Replays the log and compares it with everything the directory holds.
     Verify(verify::Args),
+    /// Says what is wrong with a directory, without changing anything in it.
+    Doctor(doctor::Args),
+    /// Saves all that is whole of a damaged directory in a new one.
+    Repair(repair::Args),
     /// Measures how fast it is here.
     Bench(bench::Args),
 }
@@ -65,6 +72,8 @@ pub fn main() -> ExitCode {
         Command::Log(args) => log::run(&args),
         Command::Trim(args) => trim::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Repair(args) => repair::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     result.unwrap_or_else(Failure::report)

@@ -10,18 +10,21 @@
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
 //! | `history`, `scan`, `verify`, `since` | reading back and checking |
+//! | `doctor`, `repair` | what is wrong with a directory, and what of it can be saved |
 //! | `trim`, `restore` | a log whose beginning goes, and starting from a base |
 //!
 //! **Architecture invariant:** nothing here names `delivery`, and nothing leaves (no answer, no
 //! delivery) before [`runner`] knows its record to be durable.
 
 mod commit;
+pub mod doctor;
 mod error;
 pub mod history;
 pub mod job;
 pub mod live;
 pub mod partition;
 pub mod recover;
+pub mod repair;
 mod restore;
 pub mod runner;
 mod scan;

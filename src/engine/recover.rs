@@ -5,7 +5,7 @@ use std::{hash::BuildHasher, path::Path, sync::Arc};
 
 use tracing::{debug, debug_span, trace_span, warn};
 
-use super::{partition::Partition, restore, state::State};
+use super::{partition::Partition, restore, state::State, verify::verify};
 use crate::{
     base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp},
     machine::{
@@ -15,7 +15,7 @@ use crate::{
     },
     store::{
         self, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log,
-        RecordReader, SledStore, Start, Store, checkpoint, chunk,
+        RecordReader, SledStore, Start, Store, Tree, checkpoint, chunk,
     },
 };
 
@@ -58,14 +58,17 @@ pub(super) struct Owned {
 /// Opens `dir`, creating it if need be, and takes it over with a fence.
 pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
-    let format = format(&*store, opening)?;
     let (mut head, state) = Head::open(dir)?;
+    let store = SledStore::open(dir)?;
+    check_format(&store, state.as_ref())?;
+    let format = format(&store, opening)?;
+    let store =
+        settled(store, format.instance, state.as_ref(), (&opening.limits, opening.accept_loss))?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
-    let loss = check_head(state, &partition.fold, opening.accept_loss)?;
+    let loss = check_head(state.as_ref(), &partition.fold, opening.accept_loss)?;
     if loss.is_some() {
         // Pages and timers may hold records that are gone; the LSNs of those are used again.
-        restore::forget_projections(&partition)?;
+        restore::forget_projections(&*store, &partition.start()?, partition.latest())?;
         partition = replay(&store, format.instance, &opening.limits)?;
     }
     fence(&mut partition)?;
@@ -89,14 +92,61 @@ fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat
     DirectoryFormat { instance: opening.instance, partitions: 1 }.create_or_check(store)
 }
 
+/// The store, with projections that are not doubtful. The log is looked at first: where it is not
+/// whole, they may be all there is.
+fn settled(
+    store: SledStore,
+    instance: InstanceId,
+    head: Option<&HeadState>,
+    (limits, accept): (&Limits, AcceptLoss),
+) -> store::Result<Arc<dyn Store>> {
+    let sled = Arc::new(store);
+    let store: Arc<dyn Store> = Arc::<SledStore>::clone(&sled);
+    if !sled.is_doubtful() {
+        return Ok(store);
+    }
+    let log = LocalLog::new(Arc::clone(&store), PARTITION);
+    let start = Start::find(&*store, &log, Fold::new(instance, PARTITION))?;
+    let mut reader = RecordReader::new(&log, start.fold().clone());
+    while reader.next().transpose()?.is_some() {}
+    check_head(head, reader.state(), accept)?;
+    match restore::forget_projections(&*store, &start, reader.state().last_lsn()) {
+        Ok(()) => warn!("the projections are doubtful and made again from the log"),
+        Err(store::Error::NoWayBack { trimmed }) => {
+            // What began before the base cannot be made again; the rest shows whether it fits.
+            let found = verify(&mut replay(&store, instance, limits)?)?;
+            let (differences, older) = (found.difference_count, found.older_rows);
+            if differences > 0 {
+                let what = format!("{differences} differences from a log trimmed at {trimmed}");
+                return Err(store::Error::Damaged { what, place: "the projections".to_owned() });
+            }
+            warn!(older, "the projections were doubtful and verified, but for rows so old");
+        }
+        Err(error) => return Err(error),
+    }
+    sled.settle()?;
+    Ok(store)
+}
+
+/// A directory that was opened before has its format, and a log that has records has a head.
+fn check_format(store: &SledStore, head: Option<&HeadState>) -> store::Result<()> {
+    let is_used = head.is_some() || store.above(Tree::Log, &[])?.is_some();
+    if is_used && DirectoryFormat::load(store)?.is_none() {
+        return Err(damaged("the directory", Malformed("its format is gone")));
+    }
+    Ok(())
+}
+
 /// Opens `dir` to look at it: nothing is appended.
 pub fn read(dir: &Path, limits: &Limits) -> store::Result<Partition> {
-    let store: Arc<dyn Store> = Arc::new(SledStore::open_existing(dir)?);
-    let missing = || store::Error::Missing { path: dir.to_owned() };
-    let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
     let (_, state) = Head::open(dir)?;
+    let store = SledStore::open_existing(dir)?;
+    check_format(&store, state.as_ref())?;
+    let missing = || store::Error::Missing { path: dir.to_owned() };
+    let format = DirectoryFormat::load(&store)?.ok_or_else(missing)?;
+    let store = settled(store, format.instance, state.as_ref(), (limits, AcceptLoss::No))?;
     let partition = replay(&store, format.instance, limits)?;
-    check_head(state, &partition.fold, AcceptLoss::No)?;
+    check_head(state.as_ref(), &partition.fold, AcceptLoss::No)?;
     Ok(partition)
 }
 
@@ -179,7 +229,7 @@ pub(super) fn damaged(place: &str, why: Malformed) -> store::Error {
 }
 
 fn check_head(
-    state: Option<HeadState>,
+    state: Option<&HeadState>,
     fold: &Fold,
     accept: AcceptLoss,
 ) -> store::Result<Option<(Lsn, Lsn)>> {

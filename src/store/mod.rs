@@ -15,6 +15,7 @@
 //! Only `sled.rs` names sled, and nothing above this layer reads the trees.
 
 pub mod base;
+pub(crate) mod check;
 pub mod checkpoint;
 pub mod chunk;
 mod error;
@@ -26,7 +27,10 @@ pub mod image;
 pub mod log;
 mod memory;
 pub mod page;
+pub(crate) mod salvage;
+pub(crate) mod segments;
 mod sled;
+pub(crate) mod survey;
 pub mod table;
 pub mod timers;
 

@@ -1,5 +1,6 @@
 //! The program from outside: commands, exit codes and what is printed.
 
+mod damage;
 mod directory;
 mod input;
 mod read;
