@@ -90,7 +90,7 @@ pub struct Options {
     pub accept_loss: AcceptLoss,
     /// Where now comes from.
     pub clock: Arc<dyn Clock>,
-    /// What to do where the clock and the last record are too far apart.
+    /// What to do where the clock and the engine's time are too far apart, at the start and later.
     pub clock_check: ClockCheck,
 }
 
@@ -149,7 +149,8 @@ impl Onward {
     /// Creates a customer or changes what the update mentions.
     ///
     /// # Errors
-    /// [`Error::Busy`] when the inbox is full: nothing was taken in.
+    /// [`Error::Busy`] when the inbox is full: nothing was taken in. The ticket's
+    /// [`Error::NoSpace`]: the same, because the disk is nearly full.
     pub fn upsert_customer(&self, update: CustomerUpdate) -> Result<Ticket<Answer>, Error> {
         self.engine.submit(Input::Customer { source: Source::Api, update })
     }
@@ -159,7 +160,8 @@ impl Onward {
     ///
     /// # Errors
     /// [`Error::Busy`] when the inbox is full: nothing was taken in. The ticket's
-    /// [`Error::Unknown`] means: send it again with the same id.
+    /// [`Error::NoSpace`]: the same, because the disk is nearly full; its [`Error::Unknown`] means:
+    /// send it again with the same id.
     pub fn track(&self, event: Event) -> Result<Ticket<Answer>, Error> {
         self.engine.submit(Input::Event { source: Source::Api, event })
     }

@@ -245,6 +245,7 @@ fn with_facts(ask: impl Fn(&Facts<'_>)) {
     let flow = FlowId::new("welcome").expect("a short id");
     let activity = Activity::new(now);
     let facts = Facts {
+        reads: &std::cell::Cell::new(0),
         now,
         id: &id,
         customer: Some(&customer),

@@ -162,6 +162,12 @@ impl Span {
         self.0
     }
 
+    /// So many times as long, at most [`Span::MAX`].
+    #[must_use]
+    pub fn times(self, count: u32) -> Self {
+        Self(self.0.saturating_mul(i64::from(count))).min(Self::MAX)
+    }
+
     /// The same length for the standard library.
     pub fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_micros(self.0.unsigned_abs())

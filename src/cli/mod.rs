@@ -118,6 +118,8 @@ fn set_limit(limits: &mut Limits, setting: &str) -> Option<()> {
         "keep_log" => limits.keep_log = Some(Span::parse(value).ok()?),
         "base_copy_bytes" => limits.base_copy_bytes = value.parse().ok()?,
         "timer_span" => limits.timer_span = Span::parse(value).ok()?,
+        "free_bytes_min" => limits.free_bytes_min = value.parse().ok()?,
+        "stall" => limits.stall = Span::parse(value).ok()?,
         "deliveries" => limits.deliveries = value.parse().ok()?,
         _ => return None,
     }

@@ -100,7 +100,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let drive = Drive::open(&args.data.data, &opening, plan, workers)?;
     drive.warnings().iter().for_each(|finding| tracing::warn!("{finding}"));
     let bar = progress::bar(0);
-    let finished = drive.until(args.until).pace(pace).run(&mut |it| show(&bar, &it))?;
+    let shown = bar.clone();
+    let drive = drive.until(args.until).pace(pace);
+    let finished = drive.run_apart(move |it| show(&shown, &it))?;
     bar.finish_and_clear();
     let seconds = SystemClock.now().since(started).to_std().as_secs_f64();
     report(finished, seconds, args.json)

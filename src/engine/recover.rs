@@ -1,11 +1,21 @@
 //! Opening a directory: the checkpoint, then `apply` over the log from there. There is no other
 //! recovery code.
 
-use std::{hash::BuildHasher, path::Path, sync::Arc};
+use std::{
+    hash::BuildHasher,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tracing::{debug, debug_span, trace_span, warn};
 
-use super::{partition::Partition, restore, state::State, verify::verify};
+use super::{
+    partition::Partition,
+    restore,
+    state::State,
+    verify::verify,
+    watch::{Watch, Watched},
+};
 use crate::{
     base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp},
     machine::{
@@ -53,18 +63,73 @@ pub(super) struct Owned {
     pub(super) head: Option<Head>,
     /// What is gone, as the head says: the last record there and the last acknowledged.
     pub(super) loss: Option<(Lsn, Lsn)>,
+    /// When the engine was last seen running.
+    pub(super) alive: Timestamp,
+    /// Over what is asked of the disk.
+    pub(super) watch: Arc<Watch>,
+}
+
+/// Where the data of an engine is.
+#[derive(Debug, Clone)]
+pub(super) enum Site {
+    /// In a directory.
+    Directory(PathBuf),
+    /// In a store of another kind.
+    #[cfg(test)]
+    Store(Arc<dyn Store>),
+}
+
+impl Site {
+    /// Opens it and takes it over.
+    pub(super) fn own(&self, opening: &Opening, watch: &Arc<Watch>) -> store::Result<Owned> {
+        let (site, opening, watching) = (self.clone(), opening.clone(), Arc::clone(watch));
+        watch.guard(move || match site {
+            Self::Directory(dir) => own_watched(&dir, &opening, watching),
+            #[cfg(test)]
+            Self::Store(inner) => {
+                let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watching));
+                own_store(&store, &opening).map(|owned| Owned { watch: watching, ..owned })
+            }
+        })?
+    }
+
+    /// For messages.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Directory(dir) => dir,
+            #[cfg(test)]
+            Self::Store(store) => store.path(),
+        }
+    }
+
+    /// Bytes that are free there, whether it is open or not.
+    pub(super) fn free_bytes(&self) -> store::Result<u64> {
+        match self {
+            Self::Directory(dir) => store::free_bytes(dir),
+            #[cfg(test)]
+            Self::Store(store) => store.free_bytes(),
+        }
+    }
 }
 
 /// Opens `dir`, creating it if need be, and takes it over with a fence.
 pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
+    let watch = Watch::start(dir, opening.limits.stall);
+    Site::Directory(dir.to_owned()).own(opening, &watch)
+}
+
+fn own_watched(dir: &Path, opening: &Opening, watch: Arc<Watch>) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
-    let (mut head, state) = Head::open(dir)?;
-    let store = SledStore::open(dir)?;
-    check_format(&store, state.as_ref())?;
-    let format = format(&store, opening)?;
-    let store =
-        settled(store, format.instance, state.as_ref(), (&opening.limits, opening.accept_loss))?;
+    let (mut head, state) = watch.during("open the head of", || Head::open(dir))?;
+    let sled = Arc::new(watch.during_opening(|| SledStore::open(dir))?);
+    let inner: Arc<dyn Store> = Arc::<SledStore>::clone(&sled);
+    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watch));
+    check_format(&*store, state.as_ref())?;
+    let format = format(&*store, opening)?;
+    let bounds = (&opening.limits, opening.accept_loss);
+    settle(&sled, &store, &Sought { instance: format.instance, head: state.as_ref() }, bounds)?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
+    let alive = state.as_ref().map_or(Timestamp::EPOCH, |state| state.alive);
     let loss = check_head(state.as_ref(), &partition.fold, opening.accept_loss)?;
     if loss.is_some() {
         // Pages and timers may hold records that are gone; the LSNs of those are used again.
@@ -74,9 +139,10 @@ pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
     fence(&mut partition)?;
     if loss.is_none() {
         // Otherwise the head says what was lost until the log says so itself.
-        head.write(&HeadState::of(&partition.fold))?;
+        let state = HeadState::of(&partition.fold, alive);
+        watch.during("write the head of", || head.write(&state))?;
     }
-    Ok(Owned { partition, head: Some(head), loss })
+    Ok(Owned { partition, head: Some(head), loss, alive, watch })
 }
 
 /// Takes over what a store of another kind holds.
@@ -85,36 +151,40 @@ pub(super) fn own_store(store: &Arc<dyn Store>, opening: &Opening) -> store::Res
     let format = format(&**store, opening)?;
     let mut partition = replay(store, format.instance, &opening.limits)?;
     fence(&mut partition)?;
-    Ok(Owned { partition, head: None, loss: None })
+    Ok(Owned { partition, head: None, loss: None, alive: Timestamp::EPOCH, watch: Watch::blind() })
 }
 
 fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat> {
     DirectoryFormat { instance: opening.instance, partitions: 1 }.create_or_check(store)
 }
 
-/// The store, with projections that are not doubtful. The log is looked at first: where it is not
-/// whole, they may be all there is.
-fn settled(
-    store: SledStore,
+/// The log that should be there.
+struct Sought<'a> {
     instance: InstanceId,
-    head: Option<&HeadState>,
+    head: Option<&'a HeadState>,
+}
+
+/// Makes projections that are doubtful again. The log is looked at first: where it is not whole,
+/// they may be all there is.
+fn settle(
+    sled: &SledStore,
+    store: &Arc<dyn Store>,
+    sought: &Sought<'_>,
     (limits, accept): (&Limits, AcceptLoss),
-) -> store::Result<Arc<dyn Store>> {
-    let sled = Arc::new(store);
-    let store: Arc<dyn Store> = Arc::<SledStore>::clone(&sled);
+) -> store::Result<()> {
     if !sled.is_doubtful() {
-        return Ok(store);
+        return Ok(());
     }
-    let log = LocalLog::new(Arc::clone(&store), PARTITION);
-    let start = Start::find(&*store, &log, Fold::new(instance, PARTITION))?;
+    let log = LocalLog::new(Arc::clone(store), PARTITION);
+    let start = Start::find(&**store, &log, Fold::new(sought.instance, PARTITION))?;
     let mut reader = RecordReader::new(&log, start.fold().clone());
     while reader.next().transpose()?.is_some() {}
-    check_head(head, reader.state(), accept)?;
-    match restore::forget_projections(&*store, &start, reader.state().last_lsn()) {
+    check_head(sought.head, reader.state(), accept)?;
+    match restore::forget_projections(&**store, &start, reader.state().last_lsn()) {
         Ok(()) => warn!("the projections are doubtful and made again from the log"),
         Err(store::Error::NoWayBack { trimmed }) => {
             // What began before the base cannot be made again; the rest shows whether it fits.
-            let found = verify(&mut replay(&store, instance, limits)?)?;
+            let found = verify(&mut replay(store, sought.instance, limits)?)?;
             let (differences, older) = (found.difference_count, found.older_rows);
             if differences > 0 {
                 let what = format!("{differences} differences from a log trimmed at {trimmed}");
@@ -124,12 +194,11 @@ fn settled(
         }
         Err(error) => return Err(error),
     }
-    sled.settle()?;
-    Ok(store)
+    sled.settle()
 }
 
 /// A directory that was opened before has its format, and a log that has records has a head.
-fn check_format(store: &SledStore, head: Option<&HeadState>) -> store::Result<()> {
+fn check_format(store: &dyn Store, head: Option<&HeadState>) -> store::Result<()> {
     let is_used = head.is_some() || store.above(Tree::Log, &[])?.is_some();
     if is_used && DirectoryFormat::load(store)?.is_none() {
         return Err(damaged("the directory", Malformed("its format is gone")));
@@ -139,12 +208,21 @@ fn check_format(store: &SledStore, head: Option<&HeadState>) -> store::Result<()
 
 /// Opens `dir` to look at it: nothing is appended.
 pub fn read(dir: &Path, limits: &Limits) -> store::Result<Partition> {
-    let (_, state) = Head::open(dir)?;
-    let store = SledStore::open_existing(dir)?;
-    check_format(&store, state.as_ref())?;
+    let watch = Watch::start(dir, limits.stall);
+    let (dir, limits, watching) = (dir.to_owned(), limits.clone(), Arc::clone(&watch));
+    watch.guard(move || read_watched(&dir, &limits, &watching))?
+}
+
+fn read_watched(dir: &Path, limits: &Limits, watch: &Arc<Watch>) -> store::Result<Partition> {
+    let (_, state) = watch.during("open the head of", || Head::open(dir))?;
+    let sled = Arc::new(watch.during_opening(|| SledStore::open_existing(dir))?);
+    let inner: Arc<dyn Store> = Arc::<SledStore>::clone(&sled);
+    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, watch));
+    check_format(&*store, state.as_ref())?;
     let missing = || store::Error::Missing { path: dir.to_owned() };
-    let format = DirectoryFormat::load(&store)?.ok_or_else(missing)?;
-    let store = settled(store, format.instance, state.as_ref(), (limits, AcceptLoss::No))?;
+    let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
+    let sought = Sought { instance: format.instance, head: state.as_ref() };
+    settle(&sled, &store, &sought, (limits, AcceptLoss::No))?;
     let partition = replay(&store, format.instance, limits)?;
     check_head(state.as_ref(), &partition.fold, AcceptLoss::No)?;
     Ok(partition)

@@ -183,7 +183,7 @@ fn write(
         }
     }
     log.sync()?;
-    let state = HeadState::of(fold);
+    let state = HeadState::of(fold, fold.last_time());
     let state = match &repaired.lost {
         Some(lost) => HeadState { lsn: lost.last, time: lost.until.unwrap_or(state.time), ..state },
         None => state,
@@ -201,7 +201,8 @@ fn record_loss(dir: &Path, limits: &Limits) -> Result<(), Error> {
         accept_loss: AcceptLoss::Yes,
     };
     // Nothing is handed out.
-    let runner = Runner::open(dir, &opening, Box::new(|delivery| Err(Box::new(delivery))))?;
+    let owned = recover::own(dir, &opening)?;
+    let runner = Runner::start(owned, Box::new(|delivery| Err(Box::new(delivery))))?;
     runner.finish()?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::base::{InstanceId, Lsn, Malformed, Timestamp};
+use crate::base::{InstanceId, Lsn, Malformed, Span, Timestamp};
 
 /// A fault of the disk, of its contents, or of the way the directory is used.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +136,19 @@ pub enum Error {
          changed meanwhile, or the engine stopped; try again, or give it more cache_bytes"
     )]
     Thawed,
+    /// The device gives no answer.
+    #[error(
+        "no answer from {} for {waited} after the call to {what} it; the disk hangs: mend it and \
+         start again", .path.display()
+    )]
+    Stalled {
+        /// What was tried, as a verb.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// For how long at least.
+        waited: Span,
+    },
     /// An earlier operation failed, and what is in memory may not be what is on disk.
     #[error("an earlier operation on {} failed; close the directory and open it again", .path.display())]
     Poisoned {
@@ -145,6 +158,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is that a write found no room, which may pass.
+    pub fn is_no_space(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// For `map_err`: the operating system refused to do `what` on `path`.
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, path: path.to_owned(), source }

@@ -30,6 +30,7 @@ pub mod page;
 pub(crate) mod salvage;
 pub(crate) mod segments;
 mod sled;
+mod space;
 pub(crate) mod survey;
 pub mod table;
 pub mod timers;
@@ -51,9 +52,12 @@ pub use self::{
     memory::MemoryStore,
     page::{Key, Page, Row},
     sled::SledStore,
+    space::{Shortage, free_bytes},
     table::{Found, Table},
     timers::{Timer, Timers},
 };
+
+use std::path::Path;
 
 /// What every fallible function here returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -110,6 +114,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn sync(&self) -> Result<(), Error>;
     /// Bytes that the store occupies.
     fn size_on_disk(&self) -> Result<u64, Error>;
+    /// Bytes that the device still has room for; asked after an error as well.
+    fn free_bytes(&self) -> Result<u64, Error> {
+        Ok(u64::MAX)
+    }
+    /// Where it is, for messages.
+    fn path(&self) -> &Path {
+        Path::new("memory")
+    }
 }
 
 /// Checks what every back end relies on.

@@ -23,7 +23,7 @@ use std::{
 use sled::IVec;
 
 use super::{
-    Entry, Error, Head, Inserted, Store, Tree, assert_storable,
+    Entry, Error, Head, Inserted, Store, Tree, assert_storable, free_bytes,
     survey::{Spot, snapshots, survey},
 };
 use crate::base::{limits::SEGMENT_BYTES, planted::is_planted};
@@ -191,6 +191,14 @@ impl Store for SledStore {
 
     fn size_on_disk(&self) -> Result<u64, Error> {
         self.call("measure", || self.db.size_on_disk())
+    }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        free_bytes(&self.dir)
+    }
+
+    fn path(&self) -> &Path {
+        &self.dir
     }
 }
 

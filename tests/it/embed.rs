@@ -1,7 +1,9 @@
 //! The library as another program embeds it.
 
 mod api;
+mod clock;
 mod delivery;
+mod hostile;
 mod opening;
 mod trim;
 

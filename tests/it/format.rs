@@ -154,7 +154,7 @@ fn reasons_keep_their_numbers_and_names() {
     assert_eq!(
         set!(Refusal),
         "1 filter, 2 filter_unknown, 3 not_in_segment, 4 segment_unknown, 5 no_entry_key, \
-         6 already_active, 7 already_entered, 8 too_soon, 9 too_large, 10 too_old"
+         6 already_active, 7 already_entered, 8 too_soon, 9 too_large, 10 too_old, 11 too_much_at_once"
     );
     assert_eq!(set!(Skip), "1 no_address, 2 no_subscription, 3 template_error");
     assert_eq!(set!(Failure), "1 rejected, 2 exhausted");

@@ -32,7 +32,7 @@ fn write(dir: &Path) -> Fold {
         log.sync().unwrap();
     }
     let (mut head, _) = Head::open(dir).unwrap();
-    head.write(&HeadState::of(&fold)).unwrap();
+    head.write(&HeadState::of(&fold, Timestamp::EPOCH)).unwrap();
     fold
 }
 
