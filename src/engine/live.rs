@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, after, bounded, never};
+use crossbeam_channel::{Receiver, Select, Sender, TrySendError, after, bounded};
 
 use super::{
     Error,
@@ -84,20 +84,31 @@ impl Engine {
         let (outbound, reports) = workers;
         let runner = Runner::open(dir, opening, outbound)?;
         check_clock(&runner.partition, clock.now(), check)?;
-        let (inbox, messages) = bounded(opening.limits.inbox_inputs);
-        let fault = Arc::new(OnceLock::new());
-        let told = Arc::clone(&fault);
+        let (mut engine, live) = Self::over(runner, reports, clock);
+        let told = Arc::clone(&engine.fault);
         let thread = thread::Builder::new()
             .name("onward-partition".to_owned())
             .spawn(move || {
-                let live = Live { runner, messages, reports, clock, stop: None };
                 if let Err(error) = live.run() {
                     tracing::error!(%error, "the engine has stopped");
                     let _ = told.set(error.to_string()).is_ok();
                 }
             })
             .expect("the system starts threads");
-        Ok(Self { inbox, thread: Some(thread), fault, publishing: Mutex::new(()) })
+        engine.thread = Some(thread);
+        Ok(engine)
+    }
+
+    /// The handle, and what its thread does.
+    pub(super) fn over(
+        runner: Runner,
+        reports: Receiver<Report>,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, Live) {
+        let (inbox, messages) = bounded(runner.partition.limits.inbox_inputs);
+        let (thread, fault, publishing) = (None, Arc::new(OnceLock::new()), Mutex::new(()));
+        let live = Live { runner, messages, reports, clock, stop: None };
+        (Self { inbox, thread, fault, publishing }, live)
     }
 
     /// Sends an input in; the ticket resolves when its records are durable.
@@ -197,8 +208,9 @@ fn check_clock(partition: &Partition, clock: Timestamp, check: ClockCheck) -> Re
     Err(Error::Clock { clock, recorded })
 }
 
-struct Live {
-    runner: Runner,
+/// What the thread of an engine does.
+pub(super) struct Live {
+    pub(super) runner: Runner,
     messages: Receiver<Message>,
     reports: Receiver<Report>,
     clock: Arc<dyn Clock>,
@@ -212,6 +224,11 @@ impl Live {
             self.round()?;
         }
         self.settle_under_way()?;
+        self.close()
+    }
+
+    /// Ends cleanly and says so to whoever asked for it.
+    pub(super) fn close(self) -> store::Result<()> {
         let Self { runner, stop, .. } = self;
         runner.finish()?;
         if let Some(stop) = stop {
@@ -236,37 +253,26 @@ impl Live {
         Ok(())
     }
 
-    /// Sleeps until there is something to do, and does one thing of what woke it.
+    /// Sleeps until there is something to do.
     fn wait(&mut self) -> store::Result<()> {
-        let closed = never();
         let is_full = self.runner.is_full();
-        let messages = if is_full { &closed } else { &self.messages };
         let now = self.now();
-        let due = self.runner.partition.next_due()?;
-        let timeout = match due {
+        let timeout = match self.runner.partition.next_due()? {
             Some(due) if !is_full => due.since(now).to_std().min(WAIT_MAX),
             _ => WAIT_MAX,
         };
-        let mut message = None;
-        let mut report = None;
-        let mut committed = None;
-        crossbeam_channel::select! {
-            recv(messages) -> it => message = it.ok(),
-            recv(self.reports) -> it => report = it.ok(),
-            recv(self.runner.commits()) -> it => committed = it.ok(),
-            default(timeout) => {}
+        let mut work = Select::new();
+        work.recv(&self.reports);
+        work.recv(self.runner.commits());
+        if !is_full {
+            work.recv(&self.messages);
         }
-        if let Some(message) = message {
-            self.take(message)?;
-        }
-        if let Some(report) = report {
-            self.settle(report)?;
-        }
-        committed.map_or(Ok(()), |committed| self.runner.absorb(committed))
+        let _ = work.ready_timeout(timeout).is_ok();
+        Ok(())
     }
 
     /// Works off what is there, a bounded part of each kind, so that none starves another.
-    fn round(&mut self) -> store::Result<()> {
+    pub(super) fn round(&mut self) -> store::Result<()> {
         for _ in 0..ROUND_INPUTS {
             let Ok(report) = self.reports.try_recv() else { break };
             self.settle(report)?;

@@ -34,4 +34,6 @@ pub use recover::{AcceptLoss, Opening};
 pub use ticket::Ticket;
 
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;

@@ -346,11 +346,16 @@ impl Runner {
         Ok(())
     }
 
-    /// The input that a worker's report is; none where nothing was handed out under that name.
+    /// The input that a worker's report is; none where that attempt was not handed out or has been
+    /// reported on, and then whoever has the delivery still owes its report.
     pub(super) fn reported(&mut self, report: Report) -> Option<Input> {
-        let flying = self.out.remove(&report.id)?;
+        let flying = *self.out.get(&report.id)?;
+        if flying.attempt != report.attempt {
+            return None;
+        }
+        self.out.remove(&report.id);
         *self.taken.entry(flying.channel).or_insert(1) -= 1;
-        (flying.attempt == report.attempt).then(|| Input::Settled {
+        Some(Input::Settled {
             delivery: report.id,
             place: flying.place,
             attempt: flying.attempt,
