@@ -29,6 +29,7 @@ use crate::{
     base::{
         Lsn,
         limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
+        planted::is_planted,
     },
     machine::row::Row,
     store::{
@@ -268,7 +269,12 @@ impl Worker {
                 self.append(&chunks)?;
                 appended = fold;
             }
-            Ok(Job::Checkpoint(checkpoint)) => self.work.push_back(Work::Checkpoint(checkpoint)),
+            Ok(Job::Checkpoint(checkpoint)) => {
+                if is_planted!("record_checkpoint_first") {
+                    checkpoint::record(&*self.store, &checkpoint.state)?;
+                }
+                self.work.push_back(Work::Checkpoint(checkpoint));
+            }
             Ok(Job::Remove(keys)) => self.work.push_back(Work::Remove(keys)),
             Ok(Job::Freeze(reply)) => self.work.push_back(Work::Freeze(reply)),
             Ok(Job::Thaw) => self.thaw(),

@@ -19,7 +19,7 @@ use super::{
     ticket::{Reply, Ticket},
 };
 use crate::{
-    base::{Clock, Span, Timestamp, limits::STOP_TIMEOUT},
+    base::{Clock, Span, Timestamp, limits::STOP_TIMEOUT, planted::is_planted},
     machine::{
         input::{Answer, Input},
         record::Source,
@@ -304,6 +304,10 @@ impl Live {
             Message::Input(input, reply) => {
                 let now = self.now();
                 let answer = self.runner.decide(now, &input)?.map_err(Error::Rejected);
+                if is_planted!("dedup_before_append") && matches!(answer, Ok(Answer::Duplicate)) {
+                    let _ = reply.send(answer).is_ok();
+                    return Ok(());
+                }
                 self.runner.when_durable(Box::new(move || {
                     let _ = reply.send(answer).is_ok();
                 }));

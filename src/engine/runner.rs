@@ -19,6 +19,7 @@ use crate::{
     base::{
         DeliveryId, Lsn, Timestamp,
         limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
+        planted::is_planted,
     },
     machine::{
         delivery::{ChannelKind, Delivery, Outcome},
@@ -151,7 +152,7 @@ impl Runner {
     /// Queues `release` until everything decided so far is durable.
     pub(super) fn when_durable(&mut self, release: Release) {
         let latest = self.partition.latest();
-        if latest <= self.durable {
+        if latest <= self.durable || is_planted!("release_before_durable") {
             return release();
         }
         self.waiting.push_back((latest, release));
@@ -350,7 +351,7 @@ impl Runner {
     /// reported on, and then whoever has the delivery still owes its report.
     pub(super) fn reported(&mut self, report: Report) -> Option<Input> {
         let flying = *self.out.get(&report.id)?;
-        if flying.attempt != report.attempt {
+        if flying.attempt != report.attempt && !is_planted!("deaf_to_report") {
             return None;
         }
         self.out.remove(&report.id);

@@ -9,7 +9,7 @@ use super::{catalog::News, counters::Counters, reason::InputKind, record::Source
 use crate::{
     base::{
         CampaignId, ContentHash, DeliveryId, FlowId, Lsn, Malformed, Reader, SegmentId, Timestamp,
-        codec,
+        codec, planted::is_planted,
     },
     machine::delivery::ChannelKind,
     model::Definitions,
@@ -159,6 +159,9 @@ impl Memory {
     pub(super) fn read_to(&mut self, source: Source) {
         self.last_input = LastInput::Outside;
         let Source::Line { input, offset } = source else { return };
+        if is_planted!("lose_input_position") {
+            return;
+        }
         if let Some(state) = self.inputs.get_mut(index(input)) {
             state.offset = state.offset.max(offset);
         }
