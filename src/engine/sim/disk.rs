@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What failed, counted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Failures {
     pub(super) writes: u64,
     /// Those of them that left the write behind all the same.

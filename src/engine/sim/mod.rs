@@ -107,3 +107,11 @@ fn no_seed_breaks_a_promise() {
     assert!(totals.acknowledged > 10 * totals.seeds && totals.deliveries > totals.seeds);
     assert!(totals.cuts > 0 && totals.kills > 0 && totals.takeovers > 0);
 }
+
+#[test]
+fn a_seed_is_always_the_same_world() {
+    for seed in [1, 6, 32] {
+        let [once, again] = [(); 2].map(|()| World::new(seed, false).run());
+        assert_eq!(once, again, "SEED={seed}");
+    }
+}

@@ -3,7 +3,7 @@
 use super::disk::Failures;
 
 /// What happened, added up over seeds.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Totals {
     pub(super) seeds: u64,
     pub(super) steps: u64,
