@@ -186,6 +186,8 @@ pub(super) struct Worker {
     /// Who reads the rows; no work is done until they let go.
     held: Option<Held>,
     head_behind: Option<Fold>,
+    /// Bytes of a checkpoint between two syncs, at most.
+    slice_bytes: usize,
     has_failed: bool,
 }
 
@@ -217,6 +219,7 @@ impl Worker {
             work: VecDeque::new(),
             held: None,
             head_behind: None,
+            slice_bytes: SYNC_BYTES_MAX,
             has_failed: false,
         };
         (worker, jobs, reports)
@@ -238,6 +241,12 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// Makes slices of a checkpoint so small that much happens between them.
+    #[cfg(test)]
+    pub(super) fn slice(&mut self, bytes: usize) {
+        self.slice_bytes = bytes;
     }
 
     /// Does one job, or a slice of the running checkpoint; then the head, if it is due.
@@ -287,7 +296,7 @@ impl Worker {
                 }
             }
         }
-        self.write_slice(budget)?;
+        self.write_slice(budget.min(self.slice_bytes))?;
         self.sync()?;
         if let Some(fold) = appended {
             let durable = Committed::Durable(fold.last_lsn());

@@ -186,6 +186,9 @@ impl<R: Row> Table<R> {
             }
         }
         self.dirty_bytes = 0;
+        if is_planted!("left_page_first") {
+            taken.reverse();
+        }
         taken
     }
 

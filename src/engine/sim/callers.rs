@@ -21,8 +21,6 @@ use crate::{
 
 const DOCUMENTS: [&str; 3] =
     [include_str!("first.json"), include_str!("second.json"), include_str!("third.json")];
-/// Every how many changes a customer's values are long, so that pages split.
-const LONG_EVERY: u64 = 4;
 
 /// What was sent and is not answered.
 #[derive(Debug)]
@@ -163,7 +161,7 @@ impl Callers {
                 Some(event) => self.send_event(engine, event, since),
                 None => String::from("nothing to send again"),
             },
-            70..85 => self.change(rng, engine, customer, since),
+            70..85 => self.change(rng, swarm, engine, customer, since),
             85..99 => {
                 let at_least = self.changed.get(&customer).copied().unwrap_or(0);
                 let ticket = engine.query(question(customer.clone()));
@@ -215,13 +213,14 @@ impl Callers {
     fn change(
         &mut self,
         rng: &mut Rng,
+        swarm: &Swarm,
         engine: &Engine,
         customer: CustomerId,
         since: (Lsn, Timestamp),
     ) -> String {
         let value = self.next_number;
         self.next_number += 1;
-        let pad = if rng.one_in(LONG_EVERY) { rng.index(3_000) } else { 0 };
+        let pad = if rng.one_in(swarm.long) { rng.index(6_000) } else { 0 };
         let email = rng.pick(&["null", r#""x@y.example""#, r#""z@y.example""#]);
         let push = |n| {
             format!(r#"{{"endpoint":"https://p.example/{n}","keys":{{"p256dh":"k","auth":"a"}}}}"#)

@@ -51,6 +51,10 @@ pub(super) struct Swarm {
     /// Callers draw customers and ids from so many.
     pub(super) customers: u64,
     pub(super) ids: u64,
+    /// A change of a customer is so long that pages split.
+    pub(super) long: u64,
+    /// Bytes of a checkpoint between two syncs.
+    pub(super) slice_bytes: usize,
     /// A takeover leaves an owner that does not heed conflicts.
     pub(super) stubborn: u64,
 }
@@ -115,6 +119,8 @@ impl Swarm {
             leaps: rate(rng, 20, 3),
             customers: rng.pick(&[1, 4, 12]),
             ids: rng.pick(&[2, 10, 1_000]),
+            long: rate(rng, 4, 1),
+            slice_bytes: rng.pick(&[1, 3_000, 10_000, 1 << 20]),
             stubborn: rate(rng, 2, 1),
         }
     }

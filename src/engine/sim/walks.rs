@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::workers::Reported;
 use crate::{
     base::{
-        DeliveryId, EnrollmentId, Lsn, PartitionId, Span, Timestamp,
+        CustomerId, DeliveryId, EnrollmentId, Lsn, PartitionId, Span, Timestamp,
         limits::{ATTEMPTS_MAX, BACKOFF_FIRST, BACKOFF_MAX},
     },
-    machine::record::{At, DeliveryRequested, DeliverySent, DeliverySkipped, Record},
-    model::{Action, After, Flow},
+    machine::record::{At, DeliveryRequested, DeliverySent, DeliverySkipped, Enrolled, Record},
+    model::{Action, After, EntryRule, Flow},
 };
 
 /// Every enrollment, by the LSN that is its id.
@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Walks {
     flows: BTreeMap<(u32, u32), Flow>,
     walks: BTreeMap<Lsn, Walk>,
+    /// The latest enrollment of each customer in each flow, by entry key, and when it began.
+    latest: BTreeMap<(CustomerId, u32, Option<String>), (Lsn, Timestamp)>,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,21 @@ impl Walks {
         assert!(before.is_none(), "version {version} of flow {number} is published twice");
     }
 
+    /// A customer is in a flow once at a time for each key, and again when the flow says so.
+    fn check_entry(&mut self, lsn: Lsn, time: Timestamp, it: &Enrolled) {
+        let key = (it.customer.clone(), it.flow, it.key.clone());
+        let Some((before, began)) = self.latest.insert(key, (lsn, time)) else { return };
+        let has_ended = matches!(self.walks[&before].doing, Doing::Ended);
+        assert!(has_ended, "{lsn}: entered while {before} goes on");
+        match self.flows[&(it.flow, it.version)].entry {
+            EntryRule::EveryTime => {}
+            EntryRule::Once => panic!("{lsn}: entered again, after {before}"),
+            EntryRule::After(span) => {
+                assert!(span <= time.since(began), "{lsn}: entered too soon after {before}");
+            }
+        }
+    }
+
     /// Whether every enrollment has ended; otherwise which has not.
     pub(super) fn unfinished(&self) -> Option<String> {
         let open = self.walks.iter().find(|(_, walk)| !matches!(walk.doing, Doing::Ended));
@@ -94,6 +111,7 @@ impl Walks {
         if let Record::Enrolled(it) = record {
             let version = (it.flow, it.version);
             let doing = Doing::Entering(Some(0));
+            self.check_entry(lsn, time, it);
             self.walks.insert(lsn, Walk { version, visits: 0, latest: lsn, doing });
         }
         let Some(at) = record.at() else { return };

@@ -351,6 +351,7 @@ impl World {
         }
         let outbound = self.workers.outbound(self.rng.fork());
         let (runner, worker) = Runner::stepped(owned, outbound)?;
+        worker.lock().unwrap().slice(self.swarm.slice_bytes);
         let (reports, inbox) = reports();
         let clock: Arc<dyn Clock> = Arc::<Shown>::clone(&self.clock);
         let (engine, live) = Engine::over(runner, inbox, clock);
