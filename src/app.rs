@@ -169,13 +169,14 @@ impl Onward {
     /// # Errors
     /// As every call: [`Error::Busy`], [`Error::Stopped`].
     pub fn customer(&self, id: CustomerId) -> Result<Ticket<Option<CustomerView>>, Error> {
-        self.engine.query(move |partition| partition.customer(&id))
+        self.engine.query(move |partition| Ok(partition.customer(&id)?))
     }
 
     /// An enrollment.
     ///
     /// # Errors
-    /// As every call: [`Error::Busy`], [`Error::Stopped`].
+    /// As every call: [`Error::Busy`], [`Error::Stopped`]. The ticket's [`Error::Trimmed`]: the
+    /// record that leads there is gone; [`Onward::customer`] has it.
     pub fn enrollment(&self, id: EnrollmentId) -> Result<Ticket<Option<Enrollment>>, Error> {
         self.engine.query(move |partition| partition.enrollment(id))
     }
@@ -183,7 +184,7 @@ impl Onward {
     /// Every record of an enrollment that is on disk, the event that began it first.
     ///
     /// # Errors
-    /// As every call: [`Error::Busy`], [`Error::Stopped`].
+    /// As [`Onward::enrollment`].
     pub fn history(&self, id: EnrollmentId) -> Result<Ticket<Vec<Logged>>, Error> {
         self.engine.query(move |partition| partition.history(id))
     }

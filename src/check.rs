@@ -18,9 +18,9 @@ use crate::{
         Form, JsonText, Known, LineError, Place, Segment, Template, Unknown,
     },
     store::{
-        Chunk, ChunkBuilder, Effect, Fold, Group, Stamp,
+        Chunk, ChunkBuilder, Effect, Fold, Group, Stamp, base,
         chunk::{self, ChunkKind},
-        head,
+        export, head,
         page::{self, decode_page, encode_page},
         timers,
     },
@@ -132,6 +132,18 @@ pub fn timer_run(data: &[u8]) {
     let bytes = with_frame_crc(data);
     let Ok(read) = timers::decode_piece(&bytes) else { return };
     assert_eq!(timers::encode_piece(&read), bytes, "a piece of timers has one encoding");
+}
+
+/// The state of a base decodes or not; what decodes reads back as written.
+pub fn base(data: &[u8]) {
+    let Ok(state) = base::decode(&with_frame_crc(data)) else { return };
+    assert_eq!(base::decode(&base::encode(&state)), Ok(state), "a base reads back as written");
+}
+
+/// An entry of an export decodes or not; what decodes reads back as written.
+pub fn export(data: &[u8]) {
+    let Ok(entry) = export::decode(&with_frame_crc(data)) else { return };
+    assert_eq!(export::decode(&export::encode(&entry)), Ok(entry), "an entry reads back");
 }
 
 /// A slot of the head decodes or not; what decodes reads back as written.
@@ -273,7 +285,9 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const CHECKS: [(&str, Check); 10] = [
+    const CHECKS: [(&str, Check); 12] = [
+        ("export", export),
+        ("base", base),
         ("chunk", chunk),
         ("page", page),
         ("timer_run", timer_run),

@@ -160,6 +160,11 @@ pub struct Limits {
     pub cache_pages: usize,
     /// Records between two checkpoints, at most.
     pub checkpoint_records: u64,
+    /// How long records are kept, in engine time, but never less than [`DEDUP_WINDOW`]; none: for
+    /// ever. Older ones go some time after a checkpoint, at most half as much later again.
+    pub keep_log: Option<Span>,
+    /// Bytes of pages that a base copies; of more rows it keeps the digest only.
+    pub base_copy_bytes: usize,
     /// Bytes at which a chunk is closed.
     pub chunk_bytes: usize,
     /// How far ahead of now timers are kept in memory.
@@ -175,6 +180,7 @@ impl Limits {
     #[must_use]
     pub fn within_reason(mut self) -> Self {
         self.chunk_bytes = self.chunk_bytes.min(CHUNK_BYTES_MAX - 1024);
+        self.keep_log = self.keep_log.map(|keep| keep.max(DEDUP_WINDOW));
         self.checkpoint_records = self.checkpoint_records.max(1);
         self.cache_pages = self.cache_pages.max(1);
         self.inbox_inputs = self.inbox_inputs.max(1);
@@ -189,6 +195,8 @@ impl Default for Limits {
             cache_bytes: 256 * 1024 * 1024,
             cache_pages: usize::MAX,
             checkpoint_records: 1_000_000,
+            keep_log: None,
+            base_copy_bytes: 8 * 1024 * 1024,
             chunk_bytes: 64 * 1024,
             timer_span: Span::hours(1),
             inbox_inputs: 8_192,

@@ -2,7 +2,12 @@
 
 use std::{fmt::Display, io::Write, process::ExitCode};
 
-use crate::{bench, engine::job, model::Findings, store};
+use crate::{
+    bench,
+    engine::{self, job},
+    model::Findings,
+    store,
+};
 
 pub(super) const HELP: &str = "\
 Exit codes:
@@ -72,15 +77,33 @@ impl From<store::Error> for Failure {
             | store::Error::NewerFormat { .. }
             | store::Error::OtherInstance { .. }
             | store::Error::PartitionCount { .. }
-            | store::Error::OtherHash { .. } => REFUSED,
+            | store::Error::OtherHash { .. }
+            | store::Error::ExportGap { .. } => REFUSED,
             store::Error::Io { .. }
             | store::Error::Damaged { .. }
             | store::Error::Conflict { .. }
             | store::Error::Shortened { .. }
+            | store::Error::NoWayBack { .. }
             | store::Error::Thawed
             | store::Error::Poisoned { .. } => FAULT,
         };
         Self { code, message: error.to_string() }
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        match error {
+            engine::Error::Store(error) => error.into(),
+            other @ (engine::Error::Busy
+            | engine::Error::Rejected(_)
+            | engine::Error::Invalid(_)
+            | engine::Error::Unknown
+            | engine::Error::Stopped { .. }
+            | engine::Error::Clock { .. }
+            | engine::Error::Trimmed { .. }
+            | engine::Error::Workers(_)) => Self::refused(other),
+        }
     }
 }
 

@@ -2,20 +2,28 @@
 
 use std::{
     io::{BufWriter, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
-use super::{Data, exit::Failure, limits, parse_lsn};
+use super::{
+    exit::{Failure, tell},
+    limits, parse_lsn,
+};
 use crate::{
-    base::Lsn,
-    engine::{history::Logged, recover},
+    base::{Lsn, PartitionId},
+    engine::{history, history::Logged, recover},
 };
 
 /// Prints the log, oldest record first.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    data: Data,
+    /// The data directory.
+    #[arg(long, value_name = "DIR", required_unless_present = "export")]
+    data: Option<PathBuf>,
+    /// Prints what `onward trim --export` wrote instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    export: Option<PathBuf>,
     /// Begins at this record.
     #[arg(long, value_name = "LSN", default_value = "1", value_parser = parse_lsn)]
     from: Lsn,
@@ -25,10 +33,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let partition = recover::read(&args.data.data, &limits()?)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    partition.each_record(args.from, &mut |logged: Logged| {
-        let json = logged.json(partition.id());
+    let mut print = |partition: PartitionId, logged: &Logged| {
+        let json = logged.json(partition);
         if args.json {
             return writeln!(out, "{json}").map_err(Failure::output);
         }
@@ -36,7 +43,19 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         let fields = json.split_once(name).and_then(|(_, rest)| rest.strip_prefix("\","));
         let fields = fields.and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
         writeln!(out, "{lsn:>8} {time} {name:<17} {fields}").map_err(Failure::output)
-    })?;
+    };
+    if let Some(path) = &args.export {
+        history::each_exported(path, args.from, &mut print)?;
+    }
+    if let Some(dir) = &args.data {
+        let partition = recover::read(dir, &limits()?)?;
+        let begins = partition.start()?.at().next();
+        if args.from < begins && Lsn(1) < begins {
+            tell(format!("the records before {begins} are trimmed"));
+        }
+        let id = partition.id();
+        partition.each_record(args.from, &mut |logged| print(id, &logged))?;
+    }
     out.flush().map_err(Failure::output)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@ mod exit;
 mod log;
 mod run;
 mod show;
+mod trim;
 mod validate;
 mod verify;
 
@@ -37,6 +38,8 @@ enum Command {
     Show(show::Args),
     /// Prints the records of the log.
     Log(log::Args),
+    /// Removes old records.
+    Trim(trim::Args),
     /// Replays the log and compares it with everything the directory holds.
     Verify(verify::Args),
     /// Measures how fast it is here.
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Trim(args) => trim::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
@@ -102,6 +106,8 @@ fn set_limit(limits: &mut Limits, setting: &str) -> Option<()> {
         "cache_pages" => limits.cache_pages = value.parse().ok()?,
         "checkpoint_records" => limits.checkpoint_records = value.parse().ok()?,
         "chunk_bytes" => limits.chunk_bytes = value.parse().ok()?,
+        "keep_log" => limits.keep_log = Some(Span::parse(value).ok()?),
+        "base_copy_bytes" => limits.base_copy_bytes = value.parse().ok()?,
         "timer_span" => limits.timer_span = Span::parse(value).ok()?,
         "deliveries" => limits.deliveries = value.parse().ok()?,
         _ => return None,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Data, exit::Failure, limits, say};
 use crate::{
     base::{CustomerId, DeliveryId, EnrollmentId, FlowId},
-    engine::{Partition, history::Logged, recover},
+    engine::{Error, Partition, history::Logged, recover},
     machine::row::{Enrollment, Phase},
 };
 
@@ -67,12 +67,21 @@ fn none(kind: &str, id: &str) -> Failure {
 
 fn enrollment(partition: &mut Partition, text: &str) -> Result<Value, Failure> {
     let id: EnrollmentId = text.parse().map_err(Failure::usage)?;
-    let enrollment = partition.enrollment(id)?.ok_or_else(|| none("enrollment", text))?;
-    let history = partition.history(id)?;
+    let found = match partition.enrollment(id) {
+        // Its first record led to it. Nothing else goes on here, so every row may be looked at.
+        Err(Error::Trimmed { .. }) => partition.search_enrollment(id)?,
+        other => other?,
+    };
+    let enrollment = found.ok_or_else(|| none("enrollment", text))?;
+    let history = partition.history_of(&enrollment)?;
+    let begins = partition.start()?.at().next();
     let mut shown = describe(partition, id, &enrollment);
     let records = history.iter().map(|logged| record(partition, logged));
     if let Some(object) = shown.as_object_mut() {
         object.insert("history".to_owned(), records.collect());
+        if enrollment.event < begins {
+            object.insert("trimmed_before".to_owned(), json!(begins));
+        }
     }
     Ok(shown)
 }

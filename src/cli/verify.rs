@@ -10,7 +10,8 @@ use crate::engine::{recover, verify::verify};
 pub(super) struct Args {
     #[command(flatten)]
     data: Data,
-    /// Prints one JSON object: `records`, `rows`, `timers`, `difference_count`, `differences`.
+    /// Prints one JSON object: `records`, `base`, `bases`, `rows`, `older_rows`, `timers`,
+    /// `difference_count`, `differences`.
     #[arg(long)]
     json: bool,
 }
@@ -23,6 +24,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     } else {
         found.differences.iter().try_for_each(say)?;
         let (records, rows, timers) = (found.records, found.rows, found.timers);
+        if let Some(base) = found.base {
+            say(format!("the log is trimmed up to record {base}; replayed from the base there"))?;
+        }
+        if found.older_rows > 0 {
+            let older = found.older_rows;
+            say(format!("{older} rows are older than that base, which keeps no copies of rows"))?;
+        }
         say(format!(
             "{records} records replayed; {rows} rows and {timers} timers compared; {} differences",
             found.difference_count

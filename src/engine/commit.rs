@@ -10,6 +10,7 @@
 //! program order here.
 
 mod frozen;
+mod upkeep;
 
 use std::{
     collections::VecDeque,
@@ -23,11 +24,12 @@ use tracing::trace_span;
 
 pub use frozen::Frozen;
 use frozen::Held;
+use upkeep::Upkeep;
 
 use super::{partition::Sealed, ticket::Reply};
 use crate::{
     base::{
-        Lsn,
+        Lsn, Span,
         limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
         planted::is_planted,
     },
@@ -65,6 +67,7 @@ enum Work {
     Checkpoint(Box<Checkpoint>),
     Remove(Vec<Vec<u8>>),
     Freeze(Reply<Frozen>),
+    Upkeep(Upkeep),
 }
 
 /// Everything that a checkpoint saves.
@@ -74,6 +77,8 @@ pub(super) struct Checkpoint {
     pub(super) runs: VecDeque<store::Entry>,
     pub(super) memory: VecDeque<store::Entry>,
     pub(super) state: CheckpointState,
+    /// How long records are kept, and how much of the rows a base copies.
+    pub(super) keep_log: Option<(Span, usize)>,
 }
 
 /// What the commit thread reports.
@@ -339,6 +344,7 @@ impl Worker {
                 let some = keys.split_off(keys.len().saturating_sub(REMOVALS_MAX));
                 some.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))
             }
+            Some(Work::Upkeep(upkeep)) => upkeep.write_slice(&*self.store, &*self.log, budget),
             Some(Work::Freeze(_)) | None => Ok(()),
         }
     }
@@ -349,7 +355,11 @@ impl Worker {
             return Ok(());
         }
         match self.work.pop_front_if(|it| it.is_written()) {
-            Some(Work::Checkpoint(checkpoint)) => self.finish_checkpoint(&checkpoint.state),
+            Some(Work::Checkpoint(checkpoint)) => {
+                self.finish_checkpoint(&checkpoint.state)?;
+                checkpoint.keep_log.map_or(Ok(()), |keep| self.keep_up(&checkpoint.state, keep))
+            }
+            Some(Work::Upkeep(upkeep)) => upkeep.finish(&*self.store),
             Some(Work::Freeze(reply)) => self.freeze(reply),
             Some(Work::Remove(_)) | None => Ok(()),
         }
@@ -383,6 +393,7 @@ impl Work {
                 it.pages.is_empty() && it.runs.is_empty() && it.memory.is_empty()
             }
             Self::Remove(keys) => keys.is_empty(),
+            Self::Upkeep(it) => it.is_written(),
             Self::Freeze(_) => true,
         }
     }

@@ -1,6 +1,11 @@
 //! What a caller of the running engine may be told instead of an answer.
 
-use crate::{base::Timestamp, machine::input::Rejection, model::Findings, store};
+use crate::{
+    base::{Lsn, Timestamp},
+    machine::input::Rejection,
+    model::Findings,
+    store,
+};
 
 /// No answer, and why.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +39,14 @@ pub enum Error {
         clock: Timestamp,
         /// The time of the last record.
         recorded: Timestamp,
+    },
+    /// The records that would lead there are gone.
+    #[error("record {lsn} is trimmed: the log begins at record {begins}; ask for the customer")]
+    Trimmed {
+        /// The record.
+        lsn: Lsn,
+        /// The first one that is left.
+        begins: Lsn,
     },
     /// The disk, its contents, or the way the directory is used.
     #[error(transparent)]

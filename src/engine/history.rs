@@ -1,18 +1,20 @@
 //! Reading back: records as JSON, an enrollment's history, and what is known of a customer.
 
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{partition::Partition, recover};
+use super::{Error, partition::Partition, recover, scan::Rows};
 use crate::{
-    base::{CustomerId, EnrollmentId, Lsn, Timestamp, id::customer_hash},
+    base::{CustomerId, EnrollmentId, Lsn, PartitionId, Timestamp, id::customer_hash},
     machine::{
         key,
         record::Record,
         row::{CustomerRow, DeadLetter, Enrollment, Row},
     },
     model::LineCode,
-    store::{self, Fold, RecordReader, log::record_at},
+    store::{self, Fold, RecordReader, Start, log::record_at},
 };
 
 /// A record with its place and time.
@@ -40,7 +42,7 @@ struct Line {
 
 impl Logged {
     /// The record as one line of JSON.
-    pub fn json(&self, partition: crate::base::PartitionId) -> String {
+    pub fn json(&self, partition: PartitionId) -> String {
         let mut fields = self.record.fields().expect("records are JSON with text keys");
         let enrollment = match (&self.record, self.record.at()) {
             (Record::Enrolled(_), _) => Some(EnrollmentId { partition, lsn: self.lsn }),
@@ -83,6 +85,21 @@ impl Logged {
     }
 }
 
+/// Calls `visit` for every record from `from` on in the export at `path`, in order.
+pub fn each_exported<E: From<store::Error>>(
+    path: &Path,
+    from: Lsn,
+    visit: &mut dyn FnMut(PartitionId, &Logged) -> Result<(), E>,
+) -> Result<(), E> {
+    store::export::each_record(path, &mut |fold, stored| {
+        if stored.lsn < from {
+            return Ok(());
+        }
+        let record = recover::decode(&stored)?;
+        visit(fold.partition(), &Logged { lsn: stored.lsn, time: stored.time, record })
+    })
+}
+
 /// What is known of a customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomerView {
@@ -96,20 +113,37 @@ pub struct CustomerView {
 const ENROLLMENTS_SHOWN: usize = 1_000;
 
 impl Partition {
-    /// Calls `visit` for every record from `from` on, in order.
+    /// Calls `visit` for every record from `from` on that is not trimmed, in order.
     pub fn each_record<E: From<store::Error>>(
         &self,
         from: Lsn,
         visit: &mut dyn FnMut(Logged) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut reader = RecordReader::new(&*self.log, Fold::new(self.instance, self.id));
-        while let Some(group) = reader.next().transpose()? {
+        let mut reader = RecordReader::new(&*self.log, self.start()?.fold().clone());
+        while let Some(group) = reader.next() {
+            let group = match group {
+                Ok(group) => group,
+                Err(error) => {
+                    // Perhaps the commit thread has trimmed what would come next.
+                    let start = self.start()?;
+                    if start.fold().position() <= reader.state().position() {
+                        return Err(error.into());
+                    }
+                    reader = RecordReader::new(&*self.log, start.fold().clone());
+                    continue;
+                }
+            };
             for stored in group.iter().filter(|stored| from <= stored.lsn) {
                 let record = recover::decode(stored)?;
                 visit(Logged { lsn: stored.lsn, time: stored.time, record })?;
             }
         }
         Ok(())
+    }
+
+    /// Where the log begins: older records are trimmed.
+    pub fn start(&self) -> store::Result<Start> {
+        Start::find(&*self.store, &*self.log, Fold::new(self.instance, self.id))
     }
 
     /// What is known of a customer.
@@ -129,8 +163,17 @@ impl Partition {
     }
 
     /// An enrollment.
-    pub fn enrollment(&mut self, id: EnrollmentId) -> store::Result<Option<Enrollment>> {
-        let Some(began) = self.record(id.lsn)? else { return Ok(None) };
+    ///
+    /// # Errors
+    /// [`Error::Trimmed`]: its first record, which leads to it, is gone.
+    pub fn enrollment(&mut self, id: EnrollmentId) -> Result<Option<Enrollment>, Error> {
+        let Some(began) = self.record(id.lsn)? else {
+            let trimmed = self.start()?.at();
+            if id.lsn == Lsn::ZERO || trimmed < id.lsn {
+                return Ok(None);
+            }
+            return Err(Error::Trimmed { lsn: id.lsn, begins: trimmed.next() });
+        };
         let Record::Enrolled(enrolled) = began.record else { return Ok(None) };
         Ok(match self.row(&key::enrollment(enrolled.place, id.lsn))? {
             Some(Row::Enrollment(enrollment)) if id.partition == self.id => Some(*enrollment),
@@ -138,9 +181,34 @@ impl Partition {
         })
     }
 
+    /// The same by looking at every row: it takes a while, and needs no record.
+    pub fn search_enrollment(&mut self, id: EnrollmentId) -> store::Result<Option<Enrollment>> {
+        let now = self.recorded_time();
+        let mut rows = Rows::new(&mut self.state.table, (&*self.store, &self.limits), now);
+        while rows.peek()?.is_some() {
+            if let Some((key, Row::Enrollment(enrollment))) = rows.take()
+                && key::began_at(&key) == Some(id.lsn)
+                && id.partition == self.id
+            {
+                return Ok(Some(*enrollment));
+            }
+        }
+        Ok(None)
+    }
+
     /// Every record of an enrollment, the event that began it first.
-    pub fn history(&mut self, id: EnrollmentId) -> store::Result<Vec<Logged>> {
-        let Some(enrollment) = self.enrollment(id)? else { return Ok(Vec::new()) };
+    ///
+    /// # Errors
+    /// As [`Partition::enrollment`].
+    pub fn history(&mut self, id: EnrollmentId) -> Result<Vec<Logged>, Error> {
+        match self.enrollment(id)? {
+            Some(enrollment) => Ok(self.history_of(&enrollment)?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Every record of `enrollment` that is not trimmed.
+    pub fn history_of(&self, enrollment: &Enrollment) -> store::Result<Vec<Logged>> {
         let mut history = Vec::new();
         let mut next = Some(enrollment.latest);
         while let Some(lsn) = next {

@@ -118,16 +118,20 @@ impl Engine {
         Ok(ticket)
     }
 
-    /// Reads on the partition's thread; the ticket resolves when all that was seen is durable.
+    /// Reads on the partition's thread; the ticket resolves when all that was seen is durable. A
+    /// fault of the store stops the engine.
     pub fn query<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&mut Partition) -> store::Result<T> + Send + 'static,
+        ask: impl FnOnce(&mut Partition) -> Result<T, Error> + Send + 'static,
     ) -> Result<Ticket<T>, Error> {
         let (reply, ticket) = Ticket::new();
         let query: Query = Box::new(move |partition| {
-            let found = ask(partition)?;
+            let found = match ask(partition) {
+                Err(Error::Store(error)) => return Err(error),
+                found => found,
+            };
             Ok(Box::new(move || {
-                let _ = reply.send(Ok(found)).is_ok();
+                let _ = reply.send(found).is_ok();
             }))
         });
         self.send(Message::Query(query))?;

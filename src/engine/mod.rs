@@ -9,7 +9,8 @@
 //! | `recover` | checkpoint + log = state |
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
-//! | `history`, `verify` | reading back and checking |
+//! | `history`, `scan`, `verify`, `since` | reading back and checking |
+//! | `trim`, `restore` | a log whose beginning goes, and starting from a base |
 //!
 //! **Architecture invariant:** nothing here names `delivery`, and nothing leaves (no answer, no
 //! delivery) before [`runner`] knows its record to be durable.
@@ -21,9 +22,13 @@ pub mod job;
 pub mod live;
 pub mod partition;
 pub mod recover;
+mod restore;
 pub mod runner;
+mod scan;
+mod since;
 mod state;
 mod ticket;
+pub mod trim;
 pub mod verify;
 
 pub use commit::Frozen;

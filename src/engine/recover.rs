@@ -5,9 +5,9 @@ use std::{hash::BuildHasher, path::Path, sync::Arc};
 
 use tracing::{debug, debug_span, trace_span, warn};
 
-use super::{partition::Partition, state::State};
+use super::{partition::Partition, restore, state::State};
 use crate::{
-    base::{InstanceId, Limits, Lsn, Malformed, PartitionId},
+    base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp},
     machine::{
         apply::{apply, rows_of},
         memory::Memory,
@@ -15,12 +15,12 @@ use crate::{
     },
     store::{
         self, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log,
-        RecordReader, SledStore, Store, Tree, checkpoint, chunk,
+        RecordReader, SledStore, Start, Store, checkpoint, chunk,
     },
 };
 
 /// The one partition of a single node.
-const PARTITION: PartitionId = PartitionId(0);
+pub(super) const PARTITION: PartitionId = PartitionId(0);
 /// Records replayed between two evictions.
 const EVICT_EVERY: u64 = 1_000;
 
@@ -65,7 +65,7 @@ pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
     let loss = check_head(state, &partition.fold, opening.accept_loss)?;
     if loss.is_some() {
         // Pages and timers may hold records that are gone; the LSNs of those are used again.
-        forget_projections(&*store)?;
+        restore::forget_projections(&partition)?;
         partition = replay(&store, format.instance, &opening.limits)?;
     }
     fence(&mut partition)?;
@@ -108,20 +108,24 @@ pub(super) fn replay(
 ) -> store::Result<Partition> {
     let limits = &limits.clone().within_reason();
     let log: Arc<dyn Log> = Arc::new(LocalLog::new(Arc::clone(store), PARTITION));
-    let (at, memory, fold) = match checkpoint::load(&**store)? {
-        Some((state, image)) => {
+    let (at, mut state, fold) = match checkpoint::load(&**store)? {
+        Some((recorded, image)) => {
             let damaged = |why| damaged("the checkpoint's memory image", why);
-            (state.at, Memory::decode(&image).map_err(damaged)?, state.fold)
+            let memory = Memory::decode(&image).map_err(damaged)?;
+            (recorded.at, State::new(memory, limits.timer_span), recorded.fold)
         }
-        None => (Lsn::ZERO, Memory::default(), Fold::new(instance, PARTITION)),
+        None => {
+            let start = Start::find(&**store, &*log, Fold::new(instance, PARTITION))?;
+            (Lsn::ZERO, restore::state(store, &start, limits)?, start.fold().clone())
+        }
     };
     if log.tail()? < fold.position() {
         let what =
             format!("it ends before position {}, which a checkpoint covers", fold.position());
         return Err(store::Error::Damaged { what, place: "the log".to_owned() });
     }
-    let mut state = State::new(memory, limits.timer_span);
-    let fold = replay_log(&mut state, &**store, &*log, fold, limits)?;
+    let reader = RecordReader::new(&*log, fold);
+    let fold = replay_log(&mut state, &**store, reader, limits, apply_all)?;
     state.refresh_catalog(&**store)?;
     let store = Arc::clone(store);
     let mut partition = Partition::new(instance, state, store, log, limits.clone(), fold);
@@ -130,34 +134,24 @@ pub(super) fn replay(
     Ok(partition)
 }
 
-/// Removes every projection: the log alone says what holds.
-fn forget_projections(store: &dyn Store) -> store::Result<()> {
-    checkpoint::forget(store)?;
-    store.sync()?;
-    for tree in [Tree::Rows, Tree::Timers] {
-        while let Some((key, _)) = store.above(tree, &[])? {
-            store.remove(tree, &key)?;
-        }
-    }
-    store.sync()
-}
+/// How a record is applied.
+pub(super) type Applying = fn(&mut State, Lsn, Timestamp, &Record);
 
-/// Applies every record after `fold` to `state`.
+/// Applies every record that `reader` gives to `state`, as `apply` does it, and tells where it ended.
 pub(super) fn replay_log(
     state: &mut State,
     store: &dyn Store,
-    log: &dyn Log,
-    fold: Fold,
+    mut reader: RecordReader<'_>,
     limits: &Limits,
+    apply: Applying,
 ) -> store::Result<Fold> {
     let _span = trace_span!("replay").entered();
-    let mut reader = RecordReader::new(log, fold);
     let mut since_eviction = 0;
     while let Some(group) = reader.next().transpose()? {
         for stored in group {
             let record = decode(&stored)?;
             state.fetch(store, rows_of(stored.lsn, &record))?;
-            apply(state, PARTITION, stored.lsn, stored.time, &record);
+            apply(state, stored.lsn, stored.time, &record);
             since_eviction += 1;
         }
         if since_eviction >= EVICT_EVERY {
@@ -169,13 +163,18 @@ pub(super) fn replay_log(
     Ok(reader.into_fold())
 }
 
+/// Applies a record to every projection.
+pub(super) fn apply_all(state: &mut State, lsn: Lsn, time: Timestamp, record: &Record) {
+    apply(state, PARTITION, lsn, time, record);
+}
+
 /// The record that stored bytes say.
 pub(super) fn decode(stored: &store::Record) -> store::Result<Record> {
     let place = format!("record {}", stored.lsn);
     Record::decode(stored.kind, stored.version, &stored.body).map_err(|why| damaged(&place, why))
 }
 
-fn damaged(place: &str, why: Malformed) -> store::Error {
+pub(super) fn damaged(place: &str, why: Malformed) -> store::Error {
     store::Error::Damaged { what: why.to_string(), place: place.to_owned() }
 }
 

@@ -265,6 +265,7 @@ impl Runner {
             runs: partition.state.timers.checkpoint(at, time).into(),
             memory: memory.into(),
             state: CheckpointState { at, fold: partition.fold.clone(), time, memory: image },
+            keep_log: partition.limits.keep_log.map(|it| (it, partition.limits.base_copy_bytes)),
         };
         partition.since_checkpoint = 0;
         self.dirty = false;

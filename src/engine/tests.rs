@@ -17,7 +17,7 @@ use super::{
     verify::verify,
 };
 use crate::{
-    base::{Limits, Lsn, Span},
+    base::{Limits, Lsn, Span, limits::DEDUP_WINDOW},
     machine::{
         delivery::{Delivery, Outcome},
         row::{Phase, Row},
@@ -142,14 +142,20 @@ fn sums(partition: &mut Partition) -> Vec<String> {
 
 fn limits() -> impl Strategy<Value = Limits> {
     let bytes = (1..20_000_usize, 1..3_usize, 1..40_u64, 200..4_000_usize);
-    (bytes, 0..7_200_i64, 1..4_usize).prop_map(|(bytes, seconds, deliveries)| {
+    let keep =
+        prop::option::of((Just(DEDUP_WINDOW), prop::sample::select(vec![0, 2_000, 1 << 20])));
+    (bytes, 0..7_200_i64, 1..4_usize, keep).prop_map(|(bytes, seconds, deliveries, keep)| {
         let (cache_bytes, cache_pages, checkpoint_records, chunk_bytes) = bytes;
         let timer_span = Span::seconds(seconds);
         let inbox_inputs = 1;
+        let (keep_log, base_copy_bytes) = keep.unzip();
+        let base_copy_bytes = base_copy_bytes.unwrap_or(0);
         Limits {
             cache_bytes,
             cache_pages,
             checkpoint_records,
+            keep_log,
+            base_copy_bytes,
             chunk_bytes,
             timer_span,
             inbox_inputs,
@@ -195,13 +201,15 @@ proptest! {
         let (cut, _) = work(&job, &limits, &crashes);
         let (records, differences) = look(&cut, &limits);
         prop_assert_eq!(differences, Vec::<String>::new(), "cut off");
-        prop_assert!(records.len() > 3);
-        for (record, expected) in records.iter().zip(&expected) {
-            prop_assert_eq!(record, expected);
-        }
-        prop_assert_eq!(records.len(), expected.len());
-        let lsns: Vec<u64> = records.iter().map(|record| record.lsn.0).collect();
-        prop_assert_eq!(lsns, (1..=u64::try_from(records.len()).unwrap()).collect::<Vec<_>>());
+        prop_assert!(expected.len() > 3);
+        let lsns: Vec<u64> = expected.iter().map(|record| record.lsn.0).collect();
+        prop_assert_eq!(lsns, (1..=u64::try_from(expected.len()).unwrap()).collect::<Vec<_>>());
+        // What is left of a trimmed log is its end, and as young as may be.
+        let trimmed = expected.len() - records.len();
+        prop_assert!(limits.keep_log.is_some() || trimmed == 0);
+        prop_assert_eq!(&records, &expected[trimmed..]);
+        let young = expected.last().unwrap().time.minus(DEDUP_WINDOW);
+        prop_assert!(expected[..trimmed].iter().all(|record| record.time <= young));
     }
 
     #[test]

@@ -1,22 +1,27 @@
 //! `verify`: the log replayed into fresh state must give what the live projections hold, row by
 //! row, timers and counters included. Reading the log checks every CRC and the fold on the way.
+//!
+//! A trimmed log is replayed from its base. Where that has copies of the rows, everything is
+//! compared as ever; where it has not, the rows that began before it cannot be.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Serialize;
 
-use super::{partition::Partition, recover, state::State};
+use super::{
+    partition::Partition,
+    recover::{self, Applying},
+    restore,
+    scan::{Rows, timers_of},
+    since,
+    state::State,
+};
 use crate::{
-    base::{Limits, Lsn, Timestamp},
-    machine::{
-        memory::Memory,
-        row::{Enrollment, Phase, Row, Stage},
-    },
-    store::{self, Fold, Key, MemoryStore, Store, Table, Timer},
+    base::{Limits, Lsn},
+    machine::{key, memory::Memory, row::Row},
+    store::{self, BaseState, MemoryStore, RecordReader, Start, Store, Timer, base, image},
 };
 
-/// Rows compared at a time.
-const BATCH_ROWS: usize = 1_000;
 /// Differences that are described; the rest are counted.
 const DESCRIBED_MAX: usize = 100;
 
@@ -25,10 +30,19 @@ const DESCRIBED_MAX: usize = 100;
 pub struct Verified {
     /// Records replayed.
     pub records: u64,
+    /// The last record that is trimmed, where replaying began; none of a whole log.
+    pub base: Option<Lsn>,
+    /// Later bases that were compared on the way.
+    pub bases: u64,
     /// Rows compared.
     pub rows: u64,
+    /// Rows from before a base without copies, which nothing could be compared with.
+    pub older_rows: u64,
     /// Live timers compared.
     pub timers: u64,
+    /// Where only rows that began later could be replayed.
+    #[serde(skip)]
+    rows_since: Option<Lsn>,
     /// How many things differ.
     pub difference_count: u64,
     /// The first of them, in words.
@@ -47,15 +61,8 @@ impl Verified {
 /// Compares the live projections of `live` with what its log says.
 pub fn verify(live: &mut Partition) -> store::Result<Verified> {
     let scratch: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    // Everything stays in memory: the scratch store never gets a page to read back.
-    let limits = Limits { cache_bytes: usize::MAX, cache_pages: usize::MAX, ..live.limits.clone() };
-    let mut fresh = State::new(Memory::default(), limits.timer_span);
-    let start = Fold::new(live.instance, live.id);
-    let fold = recover::replay_log(&mut fresh, &*scratch, &*live.log, start, &limits)?;
-    let mut found = Verified { records: fresh.memory.latest.0, ..Verified::default() };
-    if fold != live.fold {
-        found.differs(|| format!("the fold: {:?} live, {fold:?} replayed", live.fold));
-    }
+    let mut found = Verified::default();
+    let mut fresh = replay(live, &scratch, &mut found)?;
     compare_memory(&live.state.memory, &fresh.memory, &mut found);
     let store = Arc::clone(&live.store);
     let fresh_store = (&*scratch, &live.limits);
@@ -68,6 +75,92 @@ pub fn verify(live: &mut Partition) -> store::Result<Verified> {
         }
     }
     Ok(found)
+}
+
+/// What the log says from its start on, all of it in memory: `scratch` gets the copies of a base.
+fn replay(
+    live: &Partition,
+    scratch: &Arc<dyn Store>,
+    found: &mut Verified,
+) -> store::Result<State> {
+    let limits = &everything(&live.limits);
+    let start = live.start()?;
+    let apply: Applying = match &start {
+        Start::Base(base) if !base.has_copies() => {
+            found.rows_since = Some(base.at);
+            since::apply_known
+        }
+        Start::Base(_) | Start::Whole(_) => recover::apply_all,
+    };
+    let mut fresh = match &start {
+        Start::Whole(_) => State::new(Memory::default(), limits.timer_span),
+        Start::Base(base) => {
+            found.base = Some(base.at);
+            let memory = restore::memory_of(base, &*live.store)?;
+            let mut fresh = State::new(memory, limits.timer_span);
+            if base.has_copies() {
+                restore::copy_rows(base, &*live.store, &**scratch)?;
+                compare_digest(base, &mut fresh, (&**scratch, limits), found)?;
+            }
+            fresh
+        }
+    };
+    let mut fold = start.fold().clone();
+    let is_on_the_way = |base: &BaseState| start.at() < base.at && base.at <= live.latest();
+    for base in base::list(&*live.store)?.into_iter().filter(is_on_the_way) {
+        let reader = RecordReader::new(&*live.log, fold).until(base.fold.position());
+        fold = recover::replay_log(&mut fresh, &**scratch, reader, limits, apply)?;
+        found.bases += 1;
+        if fold != base.fold {
+            found.differs(|| format!("the fold at record {}: {:?}, {fold:?}", base.at, base.fold));
+        }
+        compare_memory(&restore::memory_of(&base, &*live.store)?, &fresh.memory, found);
+        if found.rows_since.is_none() {
+            compare_digest(&base, &mut fresh, (&**scratch, limits), found)?;
+        }
+    }
+    let reader = RecordReader::new(&*live.log, fold);
+    let fold = recover::replay_log(&mut fresh, &**scratch, reader, limits, apply)?;
+    if fold != live.fold {
+        found.differs(|| format!("the fold: {:?} live, {fold:?} replayed", live.fold));
+    }
+    found.records = fresh.memory.latest.0.saturating_sub(start.at().0);
+    Ok(fresh)
+}
+
+/// Whether the row at `key` may have begun at or before `since`.
+fn began_by(key: &key::Key, since: Lsn) -> bool {
+    key::began_at(key).is_none_or(|began| began <= since)
+}
+
+/// The limits of state that never gets a page to read back.
+fn everything(limits: &Limits) -> Limits {
+    Limits { cache_bytes: usize::MAX, cache_pages: usize::MAX, ..limits.clone() }
+}
+
+/// Compares the rows that `fresh` has at the record of `base` with what that says of them.
+fn compare_digest(
+    base: &BaseState,
+    fresh: &mut State,
+    (store, limits): (&dyn Store, &Limits),
+    found: &mut Verified,
+) -> store::Result<()> {
+    let mut digest = image::Digest::new(base.time);
+    let mut rows = Rows::new(&mut fresh.table, (store, limits), base.time);
+    while rows.peek()?.is_some() {
+        if let Some((key, row)) = rows.take() {
+            digest.add(&key, &row);
+        }
+    }
+    let replayed = digest.finish();
+    if replayed != (base.rows, base.digest) {
+        let (rows, digest) = replayed;
+        found.differs(|| {
+            let (at, of_base, its) = (base.at, base.rows, base.digest);
+            format!("the base at record {at}: {of_base} rows, {its}; replayed {rows}, {digest}")
+        });
+    }
+    Ok(())
 }
 
 fn compare_memory(live: &Memory, fresh: &Memory, found: &mut Verified) {
@@ -104,8 +197,7 @@ fn compare_rows(
     let now = fresh.memory.now;
     let mut timers = BTreeSet::new();
     let mut live = Rows::new(&mut live.table, (live_store, limits), now);
-    // The fresh rows exist in memory only.
-    let kept = Limits { cache_bytes: usize::MAX, cache_pages: usize::MAX, ..limits.clone() };
+    let kept = everything(limits);
     let mut fresh = Rows::new(&mut fresh.table, (fresh_store, &kept), now);
     loop {
         let (ours, theirs) = (live.peek()?, fresh.peek()?);
@@ -116,6 +208,15 @@ fn compare_rows(
             (Some(_), None) => (live.take(), None),
             (_, Some(_)) => (None, fresh.take()),
         };
+        if let (Some((key, row)), None) = (&ours, &theirs)
+            && found.rows_since.is_some_and(|since| began_by(key, since))
+        {
+            found.older_rows += 1;
+            if let Row::Enrollment(enrollment) = row {
+                timers.extend(timers_of(key, enrollment));
+            }
+            continue;
+        }
         found.rows += 1;
         if ours != theirs {
             found.differs(|| format!("row: {ours:?} live, {theirs:?} replayed"));
@@ -123,76 +224,5 @@ fn compare_rows(
         if let Some((key, Row::Enrollment(enrollment))) = &theirs {
             timers.extend(timers_of(key, enrollment));
         }
-    }
-}
-
-/// The timers that an enrollment's row names.
-fn timers_of(key: &Key, enrollment: &Enrollment) -> Vec<Timer> {
-    let number = |bytes: Option<&[u8]>| {
-        let bytes: Option<[u8; 8]> = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.map_or(0, u64::from_be_bytes)
-    };
-    let (place, lsn) = (number(key.get(1..9)), Lsn(number(key.get(10..18))));
-    let timer = |due, set| Timer { due, enrollment: lsn, set, place };
-    match &enrollment.phase {
-        Phase::Waiting { due, set, .. } => vec![timer(*due, *set)],
-        Phase::Sending { deliveries, .. } => {
-            let deferred = deliveries.iter().filter_map(|open| match open.stage {
-                Stage::Deferred { until, set } => Some(timer(until, set)),
-                Stage::InFlight | Stage::Sent | Stage::Failed | Stage::Skipped => None,
-            });
-            deferred.collect()
-        }
-        Phase::Entering | Phase::Ended { .. } => Vec::new(),
-    }
-}
-
-/// Rows in the order of their keys, a batch at a time, without those that count as absent.
-struct Rows<'a> {
-    table: &'a mut Table<Row>,
-    store: &'a dyn Store,
-    limits: &'a Limits,
-    now: Timestamp,
-    batch: std::vec::IntoIter<(Key, Row)>,
-    /// Where the next batch begins; none after the last one.
-    from: Option<Vec<u8>>,
-    peeked: Option<(Key, Row)>,
-}
-
-impl<'a> Rows<'a> {
-    fn new(
-        table: &'a mut Table<Row>,
-        (store, limits): (&'a dyn Store, &'a Limits),
-        now: Timestamp,
-    ) -> Self {
-        let batch = Vec::new().into_iter();
-        Self { table, store, limits, now, batch, from: Some(Vec::new()), peeked: None }
-    }
-
-    fn peek(&mut self) -> store::Result<Option<&(Key, Row)>> {
-        while self.peeked.is_none() {
-            match self.batch.next() {
-                Some((_, row)) if row.is_expired(self.now) => {}
-                Some(entry) => self.peeked = Some(entry),
-                None if !self.fill()? => return Ok(None),
-                None => {}
-            }
-        }
-        Ok(self.peeked.as_ref())
-    }
-
-    fn fill(&mut self) -> store::Result<bool> {
-        let Some(from) = self.from.take() else { return Ok(false) };
-        self.table.evict(self.limits.cache_bytes, self.limits.cache_pages);
-        let rows = self.table.scan(self.store, &from, None, BATCH_ROWS)?;
-        // The least key above the last one.
-        let next = |key: &Key| [&key[..], &[0]].concat();
-        self.from = rows.last().filter(|_| rows.len() == BATCH_ROWS).map(|(key, _)| next(key));
-        self.batch = rows.into_iter();
-        Ok(true)
-    }
-
-    fn take(&mut self) -> Option<(Key, Row)> {
-        self.peeked.take()
     }
 }

@@ -76,6 +76,16 @@ pub fn enrollments(place: u64) -> (Key, Key) {
     (in_group(place, ENROLLMENT, &[]), in_group(place, ENROLLMENT + 1, &[]))
 }
 
+/// The record that began the row, where its key says so: an enrollment or a dead letter.
+pub fn began_at(key: &Key) -> Option<Lsn> {
+    let says = match key.split_first()? {
+        (&DEAD_LETTER, _) => true,
+        (&CUSTOMER_GROUP, rest) => rest.get(8) == Some(&ENROLLMENT),
+        _ => false,
+    };
+    key.last_chunk().filter(|_| says).map(|bytes| Lsn(u64::from_be_bytes(*bytes)))
+}
+
 fn of_customer(id: &CustomerId, kind: u8, rest: &[&[u8]]) -> Key {
     let text = id.as_str().as_bytes();
     let length = u16::try_from(text.len()).expect("an id has at most 256 bytes");

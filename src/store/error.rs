@@ -106,6 +106,28 @@ pub enum Error {
         /// When.
         at: Timestamp,
     },
+    /// Chunks between an export and the log are gone.
+    #[error(
+        "{} ends before position {ends}, but the log begins at {first}; export to another file",
+        .path.display()
+    )]
+    ExportGap {
+        /// The export.
+        path: PathBuf,
+        /// The position that would come next in it.
+        ends: u64,
+        /// The first chunk that is left.
+        first: u64,
+    },
+    /// What is left of the log does not give the rows again.
+    #[error(
+        "the log is trimmed up to record {trimmed}, and what is left of it cannot give the rows \
+         again without the acknowledged records that are gone; restore a backup"
+    )]
+    NoWayBack {
+        /// The last record that is trimmed.
+        trimmed: Lsn,
+    },
     /// Somebody reads rows as they were at a checkpoint, and the engine had to go on to the next.
     #[error(
         "the rows did not stay as they were while they were read: the cache had no room for what \

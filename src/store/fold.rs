@@ -133,6 +133,14 @@ impl Fold {
         self.open_group.is_none()
     }
 
+    /// Whether it may have been saved: between groups, and with counts that a log can come to.
+    pub(super) fn is_sound(&self) -> bool {
+        let counts = [self.position, self.epoch, self.fence, self.next_n, self.next_lsn.0];
+        self.is_between_groups()
+            && Lsn::ZERO < self.next_lsn
+            && counts.iter().all(|it| *it < u64::MAX / 2)
+    }
+
     /// The fence with which a new owner takes over after what was read. `nonce` is fresh. It goes
     /// to [`Fold::position`], and once stored there, into [`Fold::offer`].
     pub fn new_fence(&self, nonce: u64, now: Timestamp) -> Vec<u8> {

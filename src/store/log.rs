@@ -21,8 +21,9 @@ pub trait Log: Send + Sync + std::fmt::Debug {
     fn read(&self, from: u64) -> Result<Option<(u64, Vec<u8>)>, Error>;
     /// The position after the last chunk.
     fn tail(&self) -> Result<u64, Error>;
-    /// Removes the chunks at positions below `below`, but never the last one of the log.
-    fn trim(&self, below: u64) -> Result<(), Error>;
+    /// Removes chunks at positions below `below`, lowest first, about `budget` bytes of them, but
+    /// never the last one of the log. Tells whether that was all; sync before going on.
+    fn trim(&self, below: u64, budget: usize) -> Result<bool, Error>;
 }
 
 /// A log in a store.
@@ -83,15 +84,21 @@ impl Log for LocalLog {
         Ok(last.map_or(0, |position| position + 1))
     }
 
-    fn trim(&self, below: u64) -> Result<(), Error> {
+    fn trim(&self, below: u64, budget: usize) -> Result<bool, Error> {
+        let below = if is_planted!("trim_too_far") { below + 1 } else { below };
         let below = below.min(self.tail()?.saturating_sub(1));
+        let mut removed = 0;
         // From the lowest up, so that a crash leaves no hole.
-        while let Some((position, _)) = self.read(0)?
+        while let Some((position, chunk)) = self.read(0)?
             && position < below
         {
+            if budget <= removed {
+                return Ok(false);
+            }
+            removed += chunk.len();
             self.store.remove(Tree::Log, &self.key(position))?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -100,13 +107,22 @@ impl Log for LocalLog {
 pub struct RecordReader<'a> {
     log: &'a dyn Log,
     fold: Fold,
+    /// Where it stops.
+    end: u64,
 }
 
 impl<'a> RecordReader<'a> {
     /// Reads on from where `fold` stands.
     pub fn new(log: &'a dyn Log, fold: Fold) -> Self {
         assert!(fold.is_between_groups(), "a fold is saved between groups");
-        Self { log, fold }
+        Self { log, fold, end: u64::MAX }
+    }
+
+    /// Stops before the chunk at `position`.
+    #[must_use]
+    pub fn until(mut self, position: u64) -> Self {
+        self.end = position;
+        self
     }
 
     /// Where reading stands.
@@ -120,7 +136,9 @@ impl<'a> RecordReader<'a> {
     }
 
     fn read(&mut self) -> Result<Option<Vec<Record>>, Error> {
-        while let Some((position, bytes)) = self.log.read(self.fold.position())? {
+        while self.fold.position() < self.end
+            && let Some((position, bytes)) = self.log.read(self.fold.position())?
+        {
             let chunk = chunk::decode(&bytes).map_err(|why| damaged(position, why.to_string()))?;
             match self.fold.offer(position, chunk)? {
                 Effect::Records(records) if !records.is_empty() => return Ok(Some(records)),

@@ -7,18 +7,22 @@
 //! | rows | `p`, lower bound of the page | a page, see [`page`] |
 //! | timers | `t`, first due (i64), checkpoint (u64), number (u32) | a piece, see [`timers`] |
 //! | meta | `checkpoint`, `format`, `memory` + checkpoint (u64) + part (u32) | see [`checkpoint`] |
+//! | meta | `base` + LSN (u64), and its parts | see [`base`] |
 //!
 //! All integers are big-endian, so that keys sort as numbers.
 //!
 //! **Architecture invariant:** nothing here knows flows: records are kinds and bytes, rows a trait.
 //! Only `sled.rs` names sled, and nothing above this layer reads the trees.
 
+pub mod base;
 pub mod checkpoint;
 pub mod chunk;
 mod error;
+pub mod export;
 pub mod fold;
 mod frame;
 pub mod head;
+pub mod image;
 pub mod log;
 mod memory;
 pub mod page;
@@ -32,9 +36,11 @@ mod conformance;
 mod golden;
 
 pub use self::{
+    base::{BaseState, BaseWriter, Start},
     checkpoint::{CheckpointState, DirectoryFormat, MemoryImage},
     chunk::{Chunk, ChunkBuilder, Record, Stamp},
     error::Error,
+    export::Export,
     fold::{Effect, Fold, Group},
     head::{Head, HeadState},
     log::{LocalLog, Log, RecordReader},

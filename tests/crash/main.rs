@@ -18,8 +18,8 @@ mod kill {
     use serde_json::Value;
 
     use super::{
-        process::{Moment, Place, TIGHT, Which},
-        trace::{PATHS, Tally},
+        process::{Moment, Place, TIGHT, TRIMMED, Which},
+        trace::{PATHS, TRIMMING, Tally},
         workload::{self, Random},
     };
 
@@ -68,11 +68,12 @@ mod kill {
         /// What a killed run has left so far is a part of this, and nothing has left too early.
         fn holds(&self, place: &Place) {
             let log = place.log();
+            let trimmed = self.trimmed(place, &log);
             assert!(
-                self.log.starts_with(&log),
-                "the log of a killed run is a beginning of the whole"
+                self.log[trimmed..].starts_with(&log),
+                "the log of a killed run is a beginning of the whole, but for what is trimmed"
             );
-            let records = log.split_inclusive(|byte| *byte == b'\n').count();
+            let records = lines(&self.log[..trimmed + log.len()]);
             let messages = place.messages();
             for (name, bytes) in &messages {
                 assert_eq!(self.messages.get(name), Some(bytes), "{name}");
@@ -86,13 +87,30 @@ mod kill {
             }
         }
 
+        /// How many bytes of the whole log were there before what `place` has left of it.
+        fn trimmed(&self, place: &Place, log: &[u8]) -> usize {
+            let mut before = self.log.split_inclusive(|byte| *byte == b'\n');
+            let first = log.split_inclusive(|byte| *byte == b'\n').next();
+            let trimmed = before.by_ref().take_while(|line| Some(*line) != first);
+            let trimmed = trimmed.map(<[u8]>::len).sum();
+            let is_trimmed = first.is_some() && trimmed > 0;
+            assert!(place.limits == TRIMMED || !is_trimmed, "a whole log is not trimmed");
+            if is_trimmed { trimmed } else { 0 }
+        }
+
         fn equals(&self, place: &Place, summary: &Value) {
             assert_eq!(*summary, self.summary);
-            assert!(place.log() == self.log, "log --json is byte for byte that of the whole run");
+            let log = place.log();
+            let rest = &self.log[self.trimmed(place, &log)..];
+            assert!(log == rest, "log --json is byte for byte that of the whole run");
             assert!(place.messages() == self.messages, "the outbox is that of the whole run");
             let names = place.outbox_names();
             assert!(names.iter().eq(self.messages.keys()), "nothing else is in the outbox");
         }
+    }
+
+    fn lines(log: &[u8]) -> usize {
+        log.split_inclusive(|byte| *byte == b'\n').count()
     }
 
     fn stem(name: &str) -> &str {
@@ -112,6 +130,7 @@ mod kill {
                 let reached = |path: &&str| *path != "outbox_again" || random.below(3) == 0;
                 let mut paths: Vec<_> = PATHS.iter().map(|(path, _)| *path).collect();
                 paths.retain(reached);
+                paths.retain(|path| limits == TRIMMED || !TRIMMING.contains(path));
                 let path = paths.into_iter().min_by_key(|path| tally.of(path)).unwrap();
                 let is_once = ["open", "replay", "fence", "outbox_again"].contains(&path);
                 Moment::Enters(path, if is_once { 1 } else { 1 + random.below(3) })
@@ -172,13 +191,18 @@ mod kill {
         let mut random = Random(seed);
         let mut tally = Tally::default();
         let mut kills = 0;
-        for (name, limits, rounds) in [("tight", TIGHT, [60, 40]), ("plain", "", [12, 8])] {
+        for (name, limits, rounds) in
+            [("tight", TIGHT, [60, 40]), ("trimmed", TRIMMED, [20, 14]), ("plain", "", [12, 8])]
+        {
             let place = place(name, limits);
             for (which, whole, rounds) in
                 [(Which::First, &first, rounds[0]), (Which::Second, &second, rounds[1])]
             {
                 kills += torment((&place, which), rounds, whole, &mut random, &mut tally);
             }
+            let (left, all) = (lines(&place.log()), lines(&second.log));
+            println!("{name}: {left} of {all} records are left");
+            assert_eq!(left < all, limits == TRIMMED, "only a log kept for a time is trimmed");
         }
         println!("SEED={seed}: {kills} kills\n{}", tally.table());
         assert!(kills >= 30, "{kills} kills; the runs are too short to be killed");

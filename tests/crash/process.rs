@@ -18,6 +18,10 @@ use crate::trace::{self, End, Spans};
 pub(crate) const TIGHT: &str =
     "cache_pages=64,checkpoint_records=200,chunk_bytes=2048,timer_span=1m";
 
+/// The same for a run that keeps of its log what is younger than three days.
+pub(crate) const TRIMMED: &str =
+    "cache_pages=64,checkpoint_records=200,chunk_bytes=2048,timer_span=1m,keep_log=72h";
+
 /// When to kill.
 #[derive(Debug, Clone)]
 pub(crate) enum Moment {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The paths that the program traces, each with the thread that walks it.
-pub(crate) const PATHS: [(&str, &str); 16] = [
+pub(crate) const PATHS: [(&str, &str); 19] = [
     ("open", "main"),
     ("replay", "main"),
     ("fence", "main"),
@@ -14,6 +14,9 @@ pub(crate) const PATHS: [(&str, &str); 16] = [
     ("memory", "commit"),
     ("checkpoint", "commit"),
     ("retire", "commit"),
+    ("base", "commit"),
+    ("trim", "commit"),
+    ("sweep", "commit"),
     ("head", "commit"),
     ("outbox_write", "outbox"),
     ("outbox_sync", "outbox"),
@@ -21,6 +24,9 @@ pub(crate) const PATHS: [(&str, &str); 16] = [
     ("outbox_dir_sync", "outbox"),
     ("outbox_again", "outbox"),
 ];
+
+/// Those of them that only a run enters that keeps its log for a time.
+pub(crate) const TRIMMING: [&str; 3] = ["base", "trim", "sweep"];
 
 /// One end of a span.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ mod directory;
 mod input;
 mod read;
 mod run;
+mod trim;
 mod validate;
 
 use std::{

@@ -3,6 +3,7 @@
 mod api;
 mod delivery;
 mod opening;
+mod trim;
 
 use std::{
     path::Path,

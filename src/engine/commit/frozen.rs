@@ -95,7 +95,9 @@ impl Worker {
                 Work::Freeze(reply) => {
                     let _ = reply.send(Err(store::Error::Thawed.into())).is_ok();
                 }
-                other @ (Work::Checkpoint(_) | Work::Remove(_)) => self.work.push_back(other),
+                other @ (Work::Checkpoint(_) | Work::Remove(_) | Work::Upkeep(_)) => {
+                    self.work.push_back(other);
+                }
             }
         }
     }

@@ -37,9 +37,9 @@ fn trimming_keeps_the_last_chunk_and_the_other_partitions() {
         let _ = zero.submit(position, b"a").unwrap();
         let _ = one.submit(position, b"b").unwrap();
     }
-    one.trim(3).unwrap();
+    assert!(one.trim(3, usize::MAX).unwrap());
     assert_eq!(one.read(0).unwrap(), Some((3, b"b".to_vec())));
-    one.trim(99).unwrap();
+    assert!(one.trim(99, usize::MAX).unwrap());
     assert_eq!(one.read(0).unwrap(), Some((4, b"b".to_vec())));
     assert_eq!(one.tail().unwrap(), 5);
     assert_eq!(zero.read(0).unwrap(), Some((0, b"a".to_vec())));
@@ -82,7 +82,7 @@ fn a_record_is_found_among_fences_and_voided_groups_and_after_trimming() {
     assert_eq!(record_at(&log, &fold, Lsn(271)).unwrap(), None);
 
     for below in [5, 44, 46] {
-        log.trim(below).unwrap();
+        assert!(log.trim(below, usize::MAX).unwrap());
         for record in &all {
             let position = find(&log, &fold, record.lsn).unwrap();
             let found = record_at(&log, &fold, record.lsn).unwrap();

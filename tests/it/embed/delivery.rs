@@ -31,7 +31,7 @@ fn subject(message: &Message) -> &str {
 }
 
 fn dead_letters(onward: &Onward) -> Vec<DeadLetter> {
-    let letters = onward.engine().query(|it| it.dead_letters(100)).unwrap().wait().unwrap();
+    let letters = onward.engine().query(|it| Ok(it.dead_letters(100)?)).unwrap().wait().unwrap();
     letters.into_iter().map(|(_, letter)| letter).collect()
 }
 
