@@ -109,7 +109,7 @@ pub(super) fn documents() -> BTreeMap<ContentHash, Flow> {
 
 fn question(
     id: CustomerId,
-) -> impl FnOnce(&mut crate::engine::Partition) -> crate::store::Result<Box<Seen>> + Send {
+) -> impl FnOnce(&mut crate::engine::Partition) -> Result<Box<Seen>, Error> + Send {
     move |partition| {
         let known = partition.customer(&id)?;
         let value = known.and_then(|it| it.customer.customer.attributes.get("v").cloned());

@@ -2,7 +2,7 @@
 //! few seeds some faults are absent and others everywhere.
 
 use super::rng::Rng;
-use crate::base::{Limits, Span};
+use crate::base::{Limits, Span, limits::PAGE_BYTES_MAX};
 
 /// Something that may happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,8 @@ impl Swarm {
             cache_bytes: rng.pick(&[1, 3_000, 20_000, 1 << 28]),
             cache_pages: rng.pick(&[1, 2, 4, usize::MAX]),
             checkpoint_records: rng.pick(&[1, 5, 20, 80, 1_000_000]),
+            keep_log: rng.pick(&[None, Some(Span::days(3)), Some(Span::days(5))]),
+            base_copy_bytes: rng.pick(&[1, 10_000, 1 << 20]),
             chunk_bytes: rng.pick(&[200, 400, 2_000, 65_536]),
             timer_span: rng.pick(&[Span::ZERO, Span::minutes(1), Span::hours(2), Span::days(2)]),
             inbox_inputs: rng.pick(&[1, 3, 10, 8_192]),
@@ -120,7 +122,7 @@ impl Swarm {
             customers: rng.pick(&[1, 4, 12]),
             ids: rng.pick(&[2, 10, 1_000]),
             long: rate(rng, 4, 1),
-            slice_bytes: rng.pick(&[1, 3_000, 10_000, 1 << 20]),
+            slice_bytes: rng.pick(&[PAGE_BYTES_MAX, 3 * PAGE_BYTES_MAX, 1 << 20]),
             stubborn: rate(rng, 2, 1),
         }
     }
