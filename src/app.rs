@@ -41,6 +41,7 @@ use crate::{
         row::Enrollment,
     },
     model::{CustomerUpdate, Event},
+    store::backup::BackedUp,
 };
 
 /// Sends under way at once through each channel.
@@ -90,7 +91,7 @@ pub struct Options {
     pub accept_loss: AcceptLoss,
     /// Where now comes from.
     pub clock: Arc<dyn Clock>,
-    /// What to do where the clock and the last record are too far apart.
+    /// What to do where the clock and the engine's time are too far apart, at the start and later.
     pub clock_check: ClockCheck,
 }
 
@@ -149,7 +150,8 @@ impl Onward {
     /// Creates a customer or changes what the update mentions.
     ///
     /// # Errors
-    /// [`Error::Busy`] when the inbox is full: nothing was taken in.
+    /// [`Error::Busy`] when the inbox is full: nothing was taken in. The ticket's
+    /// [`Error::NoSpace`]: the same, because the disk is nearly full.
     pub fn upsert_customer(&self, update: CustomerUpdate) -> Result<Ticket<Answer>, Error> {
         self.engine.submit(Input::Customer { source: Source::Api, update })
     }
@@ -159,7 +161,8 @@ impl Onward {
     ///
     /// # Errors
     /// [`Error::Busy`] when the inbox is full: nothing was taken in. The ticket's
-    /// [`Error::Unknown`] means: send it again with the same id.
+    /// [`Error::NoSpace`]: the same, because the disk is nearly full; its [`Error::Unknown`] means:
+    /// send it again with the same id.
     pub fn track(&self, event: Event) -> Result<Ticket<Answer>, Error> {
         self.engine.submit(Input::Event { source: Source::Api, event })
     }
@@ -187,6 +190,16 @@ impl Onward {
     /// As [`Onward::enrollment`].
     pub fn history(&self, id: EnrollmentId) -> Result<Ticket<Vec<Logged>>, Error> {
         self.engine.query(move |partition| partition.history(id))
+    }
+
+    /// Adds to the backup in `to`, a directory of its own, what it lacks of everything taken in
+    /// before, while the engine goes on; says up to which record that is. Blocks this thread until
+    /// it has been read back.
+    ///
+    /// # Errors
+    /// The disk, or `to` holds something else or the backup of another directory.
+    pub fn backup(&self, to: &Path) -> Result<BackedUp, Error> {
+        self.engine.backup(to)
     }
 
     /// The engine itself, for other questions.

@@ -18,7 +18,12 @@ use crate::{
         Form, JsonText, Known, LineError, Place, Segment, Template, Unknown,
     },
     store::{
-        Chunk, ChunkBuilder, Effect, Fold, Group, Stamp, base,
+        Chunk, ChunkBuilder, Effect, Fold, Group, Stamp,
+        backup::{
+            entries::{Entries, entry},
+            manifest::Manifest,
+        },
+        base,
         chunk::{self, ChunkKind},
         export, head,
         page::{self, decode_page, encode_page},
@@ -29,6 +34,8 @@ use crate::{
 /// Bytes before the checksum of a chunk, which is the last field of its header.
 const CHUNK_CHECKED_BYTES: usize = 85;
 const CRC_BYTES: usize = 4;
+/// Bytes before the first entry of a file of a backup.
+const ENTRIES_START_BYTES: usize = 5;
 
 /// A chunk decodes or not; what decodes is written back byte for byte, and a fold takes any chunk.
 pub fn chunk(data: &[u8]) {
@@ -153,6 +160,27 @@ pub fn head(data: &[u8]) {
     assert_eq!(head::decode(&bytes), Ok((sequence, state)), "a slot reads back as written");
 }
 
+/// The manifest of a backup decodes or not; what decodes reads back as written.
+pub fn manifest(data: &[u8]) {
+    let Ok(read) = Manifest::decode(&with_frame_crc(data)) else { return };
+    assert_eq!(Manifest::decode(&read.encode()), Ok(read), "a manifest reads back as written");
+}
+
+/// A file of entries is read up to what is wrong with it; what was read is written back byte for
+/// byte.
+pub fn entries(data: &[u8]) {
+    let mut entries = Entries::new(data);
+    if entries.begin().is_err() {
+        return;
+    }
+    let mut written = Vec::new();
+    while let Ok((key, value)) = entries.read() {
+        written.extend_from_slice(&entry(&key, &value));
+    }
+    let body = data.get(ENTRIES_START_BYTES..).unwrap_or_default();
+    assert!(body.starts_with(&written), "an entry has one encoding");
+}
+
 /// A record of a kind (u16), a version (u8) and a body decodes or not; what decodes reads back as
 /// written and can be shown.
 pub fn record(data: &[u8]) {
@@ -224,6 +252,7 @@ fn with_facts(ask: impl Fn(&Facts<'_>)) {
     let flow = FlowId::new("welcome").expect("a short id");
     let activity = Activity::new(now);
     let facts = Facts {
+        reads: &std::cell::Cell::new(0),
         now,
         id: &id,
         customer: Some(&customer),
@@ -285,13 +314,15 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const CHECKS: [(&str, Check); 12] = [
+    const CHECKS: [(&str, Check); 14] = [
         ("export", export),
         ("base", base),
         ("chunk", chunk),
         ("page", page),
         ("timer_run", timer_run),
         ("head", head),
+        ("manifest", manifest),
+        ("entries", entries),
         ("record", record),
         ("definitions", definitions),
         ("condition", condition),

@@ -19,6 +19,7 @@ fn condition(criterion: &mut Criterion) {
     let event = Event::parse(line).expect("a valid event");
     let customer = Customer::new(event.customer.clone());
     let facts = Facts {
+        reads: &std::cell::Cell::new(0),
         now: Timestamp::EPOCH,
         id: &event.customer,
         customer: Some(&customer),

@@ -22,14 +22,40 @@ pub const SUBSCRIPTION_BYTES_MAX: usize = 1024;
 /// Nesting of JSON that callers send.
 pub const JSON_DEPTH_MAX: usize = 64;
 
-/// Bytes of a definitions document.
+/// Bytes of the definitions documents that are published together.
 pub const DEFINITIONS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// JSON values in these documents together: a value takes far more memory than its two bytes.
+pub const DEFINITIONS_VALUES_MAX: usize = 2_000_000;
+/// Bytes of memory, as reckoned before anything is compiled, for the conditions and templates of
+/// the definitions that are published together.
+pub const COMPILED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The same for all definitions of a directory, old versions of flows included: they are compiled
+/// when it is opened.
+pub const CATALOG_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// What a compiled condition takes besides its text, as reckoned.
+pub const CONDITION_WEIGHT: usize = 4 * 1024;
+/// What a compiled template takes besides its text, as reckoned.
+pub const TEMPLATE_WEIGHT: usize = 12 * 1024;
+/// What a byte of a condition or template takes once it is compiled, as reckoned.
+pub const COMPILED_BYTE_WEIGHT: usize = 32;
+/// What a definition takes besides its conditions and templates, as reckoned.
+pub const DEFINITION_WEIGHT: usize = 1024;
+/// What an element of a list of members takes besides its text, as reckoned.
+pub const MEMBER_WEIGHT: usize = 64;
 /// Bytes of one flow, as JSON.
 pub const FLOW_BYTES_MAX: usize = 1024 * 1024;
 /// Steps of one flow.
 pub const STEPS_MAX: usize = 1_000;
 /// Flows of one directory.
 pub const FLOWS_MAX: usize = 10_000;
+/// Segments of one directory.
+pub const SEGMENTS_MAX: usize = 10_000;
+/// Campaigns of one directory.
+pub const CAMPAIGNS_MAX: usize = 1_000;
+/// Flows that events of one name may start: each is judged for every such event.
+pub const EVENT_FLOWS_MAX: usize = 1_000;
+/// Input files that one directory remembers, and so reads in its life.
+pub const INPUTS_MAX: usize = 100_000;
 /// Members of one segment's list.
 pub const MEMBERS_MAX: usize = 1_000_000;
 /// How deep rules of segments ask for each other.
@@ -50,6 +76,16 @@ pub const CONDITION_ITEMS_MAX: usize = 1_000;
 pub const CONDITION_VALUE_MAX: usize = 64 * 1024;
 /// Bytes of variables that one evaluation of a condition may read; reading the same again counts.
 pub const CONDITION_READS_MAX: u64 = 8 * 1024 * 1024;
+/// The same for all conditions that one event asks, in flows, segments and entry keys.
+pub const EVENT_READS_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of a pattern as it is compiled for each use, with what the use counts as bytes read; one
+/// that is larger than all of them counts as [`PATTERN_COST_MAX`].
+pub const PATTERN_COSTS: [(usize, u64); 2] = [(64 * 1024, 64 * 1024), (1024 * 1024, 1024 * 1024)];
+/// What one use of the largest pattern counts as bytes read.
+pub const PATTERN_COST_MAX: u64 = CONDITION_READS_MAX / 2;
+/// Bytes of memory, as reckoned, of the records of one event: flows for which there is no room
+/// enrol nobody.
+pub const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of stack, untouched until needed, for parsing what operators write.
 pub const PARSER_STACK_BYTES: usize = 256 * 1024 * 1024;
 /// Stack of a thread that renders all the time: room for [`PARSER_STACK_BYTES`] below what calls
@@ -106,6 +142,13 @@ pub const CHANNEL_QUEUE: usize = 128;
 /// Files that one directory sync of the outbox makes durable, at most.
 pub const OUTBOX_BATCH: usize = 64;
 
+/// Records of an enrollment that one question reads: reading keeps the engine from other work.
+pub const HISTORY_RECORDS_MAX: usize = 10_000;
+/// Enrollments of a customer that one question reads.
+pub const ENROLLMENTS_SHOWN: usize = 1_000;
+/// Rejected lines that a run tells of; the rest are counted.
+pub const REJECTED_SHOWN: usize = 100;
+
 /// Bytes of one record's body; longer documents travel in parts.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one part of a document.
@@ -128,6 +171,10 @@ pub const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 pub const LEAF_VALUES_MAX: usize = 16;
 /// Payload between two fdatasyncs, at most.
 pub const SYNC_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes after which a backup begins another file of chunks.
+pub const BACKUP_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of the manifest of a backup: enough for more than ten terabytes of log.
+pub const MANIFEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Pages that a checkpoint writes between two commits, in bytes.
 pub const CHECKPOINT_SLICE_BYTES: usize = 256 * 1024;
 
@@ -171,9 +218,24 @@ pub struct Limits {
     pub timer_span: Span,
     /// Inputs waiting in the inbox; one more is answered `Busy`.
     pub inbox_inputs: usize,
+    /// Bytes of the inputs waiting in the inbox; one more is answered `Busy`.
+    pub inbox_bytes: usize,
+    /// Deliveries requested and not settled: at half as many timers wait, so that a herd of them
+    /// leaves room for events, and at so many an event is answered `Busy`.
+    pub in_flight: usize,
     /// Deliveries handed to the workers and not yet reported.
     pub deliveries: usize,
+    /// Bytes that must be free on the device; with less, nothing new is taken in.
+    pub free_bytes_min: u64,
+    /// How long one operation on the disk may take before it counts as hanging.
+    pub stall: Span,
 }
+
+// Room for the batches under way and for the outcomes of what both channels have, each with a row of
+// the greatest size after it, at the four bytes that the store writes for one.
+const DELIVERIES: usize = 256;
+const FREE_BYTES_MIN: usize = 256 * 1024 * 1024;
+const _: () = assert!(4 * (2 * SYNC_BYTES_MAX + 2 * DELIVERIES * ROW_BYTES_MAX) <= FREE_BYTES_MIN);
 
 impl Limits {
     /// The same with every bound where it works at all.
@@ -185,6 +247,9 @@ impl Limits {
         self.cache_pages = self.cache_pages.max(1);
         self.inbox_inputs = self.inbox_inputs.max(1);
         self.deliveries = self.deliveries.max(1);
+        self.free_bytes_min = self.free_bytes_min.max(1);
+        self.stall = self.stall.max(Span::millis(8));
+        self.in_flight = self.in_flight.max(1);
         self
     }
 }
@@ -200,7 +265,11 @@ impl Default for Limits {
             chunk_bytes: 64 * 1024,
             timer_span: Span::hours(1),
             inbox_inputs: 8_192,
-            deliveries: 256,
+            inbox_bytes: 64 * 1024 * 1024,
+            in_flight: 1_000_000,
+            deliveries: DELIVERIES,
+            free_bytes_min: u64::try_from(FREE_BYTES_MIN).unwrap_or(u64::MAX),
+            stall: Span::seconds(30),
         }
     }
 }

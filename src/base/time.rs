@@ -129,6 +129,8 @@ pub struct Span(
 impl Span {
     /// No time at all.
     pub const ZERO: Self = Self(0);
+    /// The least time that passes.
+    pub const MICROSECOND: Self = Self(1);
     /// 36,500 days.
     pub const MAX: Self = Self::days(36_500);
 
@@ -160,6 +162,12 @@ impl Span {
     /// Microseconds.
     pub const fn micros(self) -> i64 {
         self.0
+    }
+
+    /// So many times as long, at most [`Span::MAX`].
+    #[must_use]
+    pub fn times(self, count: u32) -> Self {
+        Self(self.0.saturating_mul(i64::from(count))).min(Self::MAX)
     }
 
     /// The same length for the standard library.

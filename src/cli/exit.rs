@@ -16,7 +16,7 @@ Exit codes:
   2  wrong usage
   3  refused: an input cannot be read or must not be taken, the directory is in use, of a newer
      format, of another instance or not there
-  4  a fault: the disk or a channel failed, or what the disk holds is damaged";
+  4  a fault: the disk or a channel failed, the disk is full, or what it holds is damaged";
 
 /// Done, but not all is well.
 pub(super) const NOT_WELL: u8 = 1;
@@ -78,13 +78,21 @@ impl From<store::Error> for Failure {
             | store::Error::OtherInstance { .. }
             | store::Error::PartitionCount { .. }
             | store::Error::OtherHash { .. }
+            | store::Error::Unfinished { .. }
+            | store::Error::InTheWay { .. }
+            | store::Error::NoSwap { .. }
+            | store::Error::NoRoom(_)
+            | store::Error::NoBackup { .. }
+            | store::Error::OtherBackup { .. }
             | store::Error::ExportGap { .. } => REFUSED,
             store::Error::Io { .. }
             | store::Error::Damaged { .. }
+            | store::Error::BackupDamaged { .. }
             | store::Error::Conflict { .. }
             | store::Error::Shortened { .. }
             | store::Error::NoWayBack { .. }
             | store::Error::Thawed
+            | store::Error::Stalled { .. }
             | store::Error::Poisoned { .. } => FAULT,
         };
         Self { code, message: error.to_string() }
@@ -95,6 +103,7 @@ impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
         match error {
             engine::Error::Store(error) => error.into(),
+            engine::Error::NoSpace(_) => Self { code: FAULT, message: error.to_string() },
             other @ (engine::Error::Busy
             | engine::Error::Rejected(_)
             | engine::Error::Invalid(_)
@@ -124,11 +133,14 @@ impl From<job::Error> for Failure {
         match error {
             job::Error::Store(error) => error.into(),
             job::Error::Findings(findings) => Self::findings(&findings),
-            job::Error::Channel { .. } => Self { code: FAULT, message: error.to_string() },
-            job::Error::Line { .. } => Self { code: NOT_WELL, message: error.to_string() },
-            job::Error::Input { .. } | job::Error::HalfRead { .. } | job::Error::Changed { .. } => {
-                Self { code: REFUSED, message: error.to_string() }
+            job::Error::Channel { .. } | job::Error::Clock { .. } | job::Error::NoSpace(_) => {
+                Self { code: FAULT, message: error.to_string() }
             }
+            job::Error::Line { .. } => Self { code: NOT_WELL, message: error.to_string() },
+            job::Error::Input { .. }
+            | job::Error::HalfRead { .. }
+            | job::Error::TooManyInputs { .. }
+            | job::Error::Changed { .. } => Self { code: REFUSED, message: error.to_string() },
         }
     }
 }

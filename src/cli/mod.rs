@@ -1,6 +1,7 @@
 //! Layer 8, the commands: what was typed, and nothing about how it is done.
 
 mod bench;
+mod copies;
 mod exit;
 mod log;
 mod run;
@@ -42,6 +43,12 @@ enum Command {
     Trim(trim::Args),
     /// Replays the log and compares it with everything the directory holds.
     Verify(verify::Args),
+    /// Gives back the disk space that nothing uses any more.
+    Compact(copies::CompactArgs),
+    /// Copies what is new of a directory to a backup, or checks one.
+    Backup(copies::BackupArgs),
+    /// Makes a new directory from a backup.
+    Restore(copies::RestoreArgs),
     /// Measures how fast it is here.
     Bench(bench::Args),
 }
@@ -65,6 +72,9 @@ pub fn main() -> ExitCode {
         Command::Log(args) => log::run(&args),
         Command::Trim(args) => trim::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Compact(args) => copies::compact(&args),
+        Command::Backup(args) => copies::backup(&args),
+        Command::Restore(args) => copies::restore(&args),
         Command::Bench(args) => bench::run(&args),
     };
     result.unwrap_or_else(Failure::report)
@@ -109,6 +119,8 @@ fn set_limit(limits: &mut Limits, setting: &str) -> Option<()> {
         "keep_log" => limits.keep_log = Some(Span::parse(value).ok()?),
         "base_copy_bytes" => limits.base_copy_bytes = value.parse().ok()?,
         "timer_span" => limits.timer_span = Span::parse(value).ok()?,
+        "free_bytes_min" => limits.free_bytes_min = value.parse().ok()?,
+        "stall" => limits.stall = Span::parse(value).ok()?,
         "deliveries" => limits.deliveries = value.parse().ok()?,
         _ => return None,
     }

@@ -101,7 +101,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let drive = Drive::open(&args.data.data, &opening, plan, workers)?;
     drive.warnings().iter().for_each(|finding| tracing::warn!("{finding}"));
     let bar = progress_bar();
-    let finished = drive.until(args.until).pace(pace).run(&mut |it| show(&bar, &it))?;
+    let shown = bar.clone();
+    let drive = drive.until(args.until).pace(pace);
+    let finished = drive.run_apart(move |it| show(&shown, &it))?;
     bar.finish_and_clear();
     let seconds = SystemClock.now().since(started).to_std().as_secs_f64();
     report(finished, seconds, args.json)
@@ -118,7 +120,7 @@ fn start_workers(outbox: Option<&Path>) -> Result<(Outbound, Receiver<Report>), 
 }
 
 /// A bar on a terminal, nothing elsewhere.
-fn progress_bar() -> ProgressBar {
+pub(super) fn progress_bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

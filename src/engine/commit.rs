@@ -10,41 +10,39 @@
 //! program order here.
 
 mod frozen;
+mod gauge;
+mod saving;
 mod upkeep;
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, tick, unbounded};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, select, tick, unbounded};
 use tracing::trace_span;
 
 pub use frozen::Frozen;
 use frozen::Held;
-use upkeep::Upkeep;
+pub(super) use gauge::Gauge;
+pub(super) use saving::Checkpoint;
+use saving::Work;
 
-use super::{partition::Sealed, ticket::Reply};
+use super::{
+    partition::Sealed,
+    ticket::Reply,
+    watch::{Apart, Watch},
+};
 use crate::{
     base::{
-        Lsn, Span,
+        Lsn, Timestamp,
         limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
         planted::is_planted,
     },
-    machine::row::Row,
-    store::{
-        self, CheckpointState, Fold, Head, HeadState, Inserted, Log, Page, Store, Tree, checkpoint,
-        page::encode_page,
-    },
+    store::{self, CheckpointState, Fold, Head, HeadState, Inserted, Log, Store, checkpoint},
 };
-
-/// Keys removed between two syncs.
-const REMOVALS_MAX: usize = 1_000;
 
 /// How often `head` follows the log at least.
 const HEAD_PERIOD: Duration = Duration::from_secs(1);
+/// The longest wait for a report before the world is looked at again.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Work for the commit thread.
 #[derive(Debug)]
@@ -55,30 +53,12 @@ pub(super) enum Job {
     Checkpoint(Box<Checkpoint>),
     /// Runs that no timer needs any more.
     Remove(Vec<Vec<u8>>),
+    /// When the engine was running, for the head.
+    Alive(Timestamp),
     /// Somebody wants to read the checkpoint recorded last.
     Freeze(Reply<Frozen>),
     /// Whoever reads a checkpoint must stop: the work behind it cannot wait.
     Thaw,
-}
-
-/// What is done between commits, in order.
-#[derive(Debug)]
-enum Work {
-    Checkpoint(Box<Checkpoint>),
-    Remove(Vec<Vec<u8>>),
-    Freeze(Reply<Frozen>),
-    Upkeep(Upkeep),
-}
-
-/// Everything that a checkpoint saves.
-#[derive(Debug)]
-pub(super) struct Checkpoint {
-    pub(super) pages: VecDeque<Arc<Page<Row>>>,
-    pub(super) runs: VecDeque<store::Entry>,
-    pub(super) memory: VecDeque<store::Entry>,
-    pub(super) state: CheckpointState,
-    /// How long records are kept, and how much of the rows a base copies.
-    pub(super) keep_log: Option<(Span, usize)>,
 }
 
 /// What the commit thread reports.
@@ -92,18 +72,30 @@ pub(super) enum Committed {
     Failed(store::Error),
 }
 
+/// What the commit thread writes to.
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) log: Arc<dyn Log>,
+    /// None where the store is not a directory.
+    pub(super) head: Option<Head>,
+    pub(super) gauge: Arc<Gauge>,
+    pub(super) watch: Arc<Watch>,
+}
+
 /// The handle of the commit thread.
 #[derive(Debug)]
 pub(super) struct Committer {
     jobs: Option<Sender<Job>>,
     reports: Receiver<Committed>,
     doer: Doer,
+    watch: Arc<Watch>,
 }
 
 /// Who steps the worker.
 #[derive(Debug)]
 enum Doer {
-    Thread(Option<JoinHandle<()>>),
+    Thread(Option<Apart>),
     /// A test, and whoever has to wait.
     #[cfg(test)]
     Caller(Arc<std::sync::Mutex<Worker>>),
@@ -111,26 +103,21 @@ enum Doer {
 
 impl Committer {
     /// Starts the thread.
-    pub(super) fn start(store: Arc<dyn Store>, log: Arc<dyn Log>, head: Option<Head>) -> Self {
-        let (worker, jobs, reports) = Worker::new(store, log, head);
-        let thread = thread::Builder::new()
-            .name("onward-commit".to_owned())
-            .spawn(move || worker.run())
-            .expect("the system starts threads");
-        Self { jobs: Some(jobs), reports, doer: Doer::Thread(Some(thread)) }
+    pub(super) fn start(disk: Disk) -> Self {
+        let watch = Arc::clone(&disk.watch);
+        let (worker, jobs, reports) = Worker::new(disk);
+        let thread = Apart::start("onward-commit", move || worker.run());
+        Self { jobs: Some(jobs), reports, doer: Doer::Thread(Some(thread)), watch }
     }
 
     /// Leaves the stepping to the caller, who may go on with it when the engine is gone.
     #[cfg(test)]
-    pub(super) fn stepped(
-        store: Arc<dyn Store>,
-        log: Arc<dyn Log>,
-        head: Option<Head>,
-    ) -> (Self, Arc<std::sync::Mutex<Worker>>) {
-        let (worker, jobs, reports) = Worker::new(store, log, head);
+    pub(super) fn stepped(disk: Disk) -> (Self, Arc<std::sync::Mutex<Worker>>) {
+        let watch = Arc::clone(&disk.watch);
+        let (worker, jobs, reports) = Worker::new(disk);
         let worker = Arc::new(std::sync::Mutex::new(worker));
         let doer = Doer::Caller(Arc::clone(&worker));
-        (Self { jobs: Some(jobs), reports, doer }, worker)
+        (Self { jobs: Some(jobs), reports, doer, watch }, worker)
     }
 
     /// Hands over work; a worker that has failed has said so and takes no more.
@@ -151,7 +138,29 @@ impl Committer {
         if let Doer::Caller(worker) = &self.doer {
             while self.reports.is_empty() && worker.lock().unwrap().step(false) != Stepped::Ended {}
         }
-        self.reports.recv().expect("the commit thread reports its failure before it ends")
+        select! {
+            recv(self.reports) -> it => it.expect("the commit thread reports its failure before it ends"),
+            recv(self.watch.raised()) -> _ => self.stalled(),
+        }
+    }
+
+    /// Waits for the next report, but not for ever: there is none while work waits for room.
+    pub(super) fn wait_a_moment(&self) -> Option<Committed> {
+        #[cfg(test)]
+        if let Doer::Caller(worker) = &self.doer {
+            worker.lock().unwrap().step(true);
+            return self.reports.try_recv().ok();
+        }
+        select! {
+            recv(self.reports) -> it => it.ok(),
+            recv(self.watch.raised()) -> _ => Some(self.stalled()),
+            default(MOMENT) => None,
+        }
+    }
+
+    /// What there is to report once the disk gives no answer.
+    fn stalled(&self) -> Committed {
+        Committed::Failed(self.watch.check().expect_err("it is raised by an alarm"))
     }
 
     /// Waits until all that was handed over is written, and gives back the reports left.
@@ -166,12 +175,14 @@ impl Committer {
 }
 
 impl Drop for Committer {
-    /// Waits until the thread has written all that was handed over.
+    /// Waits until the thread has written all that was handed over, or hangs.
     fn drop(&mut self) {
         self.jobs = None;
         match &mut self.doer {
             Doer::Thread(thread) => {
-                let _ = thread.take().is_some_and(|it| it.join().is_ok());
+                if let Some(thread) = thread.take() {
+                    thread.join_or_leave(&self.watch);
+                }
             }
             #[cfg(test)]
             Doer::Caller(_) => {}
@@ -186,6 +197,8 @@ pub(super) struct Worker {
     store: Arc<dyn Store>,
     log: Arc<dyn Log>,
     head: Option<Head>,
+    gauge: Arc<Gauge>,
+    watch: Arc<Watch>,
     report: Sender<Committed>,
     work: VecDeque<Work>,
     /// Who reads the rows; no work is done until they let go.
@@ -193,6 +206,7 @@ pub(super) struct Worker {
     head_behind: Option<Fold>,
     /// Bytes of a checkpoint between two syncs, at most.
     slice_bytes: usize,
+    alive: Timestamp,
     has_failed: bool,
 }
 
@@ -208,11 +222,8 @@ pub(super) enum Stepped {
 }
 
 impl Worker {
-    fn new(
-        store: Arc<dyn Store>,
-        log: Arc<dyn Log>,
-        head: Option<Head>,
-    ) -> (Self, Sender<Job>, Receiver<Committed>) {
+    fn new(disk: Disk) -> (Self, Sender<Job>, Receiver<Committed>) {
+        let Disk { store, log, head, gauge, watch } = disk;
         let (jobs, inbox) = unbounded();
         let (report, reports) = unbounded();
         let worker = Self {
@@ -220,11 +231,14 @@ impl Worker {
             store,
             log,
             head,
+            gauge,
+            watch,
             report,
             work: VecDeque::new(),
             held: None,
             head_behind: None,
             slice_bytes: SYNC_BYTES_MAX,
+            alive: Timestamp::EPOCH,
             has_failed: false,
         };
         (worker, jobs, reports)
@@ -233,7 +247,7 @@ impl Worker {
     fn run(mut self) {
         let head_due = tick(HEAD_PERIOD);
         loop {
-            if self.work.is_empty() || self.held.is_some() {
+            if self.is_waiting() {
                 let mut work = Select::new();
                 work.recv(&self.inbox);
                 work.recv(&head_due);
@@ -262,6 +276,9 @@ impl Worker {
         let result = self.work().and_then(|stepped| {
             if is_head_due || stepped == Stepped::Ended {
                 self.write_head()?;
+            }
+            if is_head_due || stepped == Stepped::Worked {
+                self.gauge.read(&*self.store)?;
             }
             Ok(stepped)
         });
@@ -292,11 +309,16 @@ impl Worker {
             Ok(Job::Remove(keys)) => self.work.push_back(Work::Remove(keys)),
             Ok(Job::Freeze(reply)) => self.work.push_back(Work::Freeze(reply)),
             Ok(Job::Thaw) => self.thaw(),
+            Ok(Job::Alive(now)) => {
+                self.alive = now;
+                self.write_alive()?;
+            }
             Err(TryRecvError::Empty) if self.is_waiting() => return Ok(Stepped::Idle),
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => {
                 self.thaw();
-                if self.work.is_empty() {
+                // What there is no room for is not needed: the log says it all.
+                if self.is_waiting() {
                     return Ok(Stepped::Ended);
                 }
             }
@@ -314,7 +336,12 @@ impl Worker {
 
     /// Whether nothing can be done but what comes in.
     fn is_waiting(&self) -> bool {
-        self.work.is_empty() || self.held.is_some()
+        self.work.is_empty() || self.is_put_off()
+    }
+
+    /// Whether the work waits for whoever reads the rows, or for room.
+    fn is_put_off(&self) -> bool {
+        self.held.is_some() || self.gauge.is_low()
     }
 
     fn append(&self, chunks: &[Sealed]) -> store::Result<()> {
@@ -329,29 +356,22 @@ impl Worker {
 
     fn sync(&self) -> store::Result<()> {
         let _span = trace_span!("sync").entered();
-        self.store.sync()
+        let synced = self.store.sync();
+        if is_planted!("sync_error_ignored") { Ok(()) } else { synced }
     }
 
     /// Does as much of the work in front as the budget between two syncs allows.
     fn write_slice(&mut self, budget: usize) -> store::Result<()> {
-        if self.held.is_some() {
+        if self.is_put_off() {
             return Ok(());
         }
-        match self.work.front_mut() {
-            Some(Work::Checkpoint(checkpoint)) => checkpoint.write_slice(&*self.store, budget),
-            Some(Work::Remove(keys)) => {
-                let _span = trace_span!("retire").entered();
-                let some = keys.split_off(keys.len().saturating_sub(REMOVALS_MAX));
-                some.iter().try_for_each(|key| self.store.remove(Tree::Timers, key))
-            }
-            Some(Work::Upkeep(upkeep)) => upkeep.write_slice(&*self.store, &*self.log, budget),
-            Some(Work::Freeze(_)) | None => Ok(()),
-        }
+        let Self { work, store, log, .. } = self;
+        work.front_mut().map_or(Ok(()), |work| work.write_slice(&**store, &**log, budget))
     }
 
     /// Ends the work in front once all of it is on the device.
     fn finish_work(&mut self) -> store::Result<()> {
-        if self.held.is_some() {
+        if self.is_put_off() {
             return Ok(());
         }
         match self.work.pop_front_if(|it| it.is_written()) {
@@ -382,44 +402,17 @@ impl Worker {
             return Ok(());
         };
         let _span = trace_span!("head").entered();
-        head.write(&HeadState::of(&fold))
+        let state = HeadState::of(&fold, self.alive);
+        self.watch.during("write the head of", || head.write(&state))
     }
-}
 
-impl Work {
-    fn is_written(&self) -> bool {
-        match self {
-            Self::Checkpoint(it) => {
-                it.pages.is_empty() && it.runs.is_empty() && it.memory.is_empty()
+    /// The head says when the engine was running: now, or when it says how far the log is.
+    fn write_alive(&mut self) -> store::Result<()> {
+        match &mut self.head {
+            Some(head) if self.head_behind.is_none() => {
+                self.watch.during("write the head of", || head.write_alive(self.alive))
             }
-            Self::Remove(keys) => keys.is_empty(),
-            Self::Upkeep(it) => it.is_written(),
-            Self::Freeze(_) => true,
+            _ => Ok(()),
         }
-    }
-}
-
-impl Checkpoint {
-    fn write_slice(&mut self, store: &dyn Store, budget: usize) -> store::Result<()> {
-        let mut written = 0;
-        while written < budget {
-            if let Some(page) = self.pages.pop_front() {
-                let _span = trace_span!("page").entered();
-                let (key, value) = encode_page(&page, self.state.time);
-                written += value.len();
-                store.put(Tree::Rows, &key, &value)?;
-            } else if let Some((key, value)) = self.runs.pop_front() {
-                let _span = trace_span!("timer_run").entered();
-                written += value.len();
-                store.put(Tree::Timers, &key, &value)?;
-            } else if let Some((key, value)) = self.memory.pop_front() {
-                let _span = trace_span!("memory").entered();
-                written += value.len();
-                store.put(Tree::Meta, &key, &value)?;
-            } else {
-                break;
-            }
-        }
-        Ok(())
     }
 }

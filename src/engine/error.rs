@@ -4,14 +4,15 @@ use crate::{
     base::{Lsn, Timestamp},
     machine::input::Rejection,
     model::Findings,
-    store,
+    store::{self, Shortage},
 };
 
 /// No answer, and why.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The inbox is full: nothing was taken in.
+    /// The inbox is full, in number or in bytes, or too many messages wait for their channel:
+    /// nothing was taken in.
     #[error("the engine is busy; try again in a moment")]
     Busy,
     /// The caller is wrong: nothing was recorded.
@@ -23,22 +24,25 @@ pub enum Error {
     /// The engine stopped before it knew.
     #[error("it may or may not be stored; send it again with the same event id")]
     Unknown,
+    /// There is too little room on the disk: nothing was taken in.
+    #[error("{0}; free some space there: the engine goes on by itself, so try again then")]
+    NoSpace(Shortage),
     /// The engine is not running any more.
     #[error("the engine has stopped: {cause}")]
     Stopped {
         /// Why.
         cause: String,
     },
-    /// The clock cannot be right, or the engine was away for long.
+    /// The clock cannot be right, or the engine was away or asleep for long.
     #[error(
-        "the clock says {clock}, but the last record is of {recorded}; correct the clock, or open \
+        "the clock says {clock}, but the engine's time is {engine}; correct the clock, or open \
          with ClockCheck::Trust if it is right"
     )]
     Clock {
         /// What the clock says.
         clock: Timestamp,
-        /// The time of the last record.
-        recorded: Timestamp,
+        /// When the engine last looked, or the time of its last record.
+        engine: Timestamp,
     },
     /// The records that would lead there are gone.
     #[error("record {lsn} is trimmed: the log begins at record {begins}; ask for the customer")]

@@ -7,7 +7,11 @@ use serde_json::Value;
 
 use super::{Error, partition::Partition, recover, scan::Rows};
 use crate::{
-    base::{CustomerId, EnrollmentId, Lsn, PartitionId, Timestamp, id::customer_hash},
+    base::{
+        CustomerId, EnrollmentId, Lsn, PartitionId, Timestamp,
+        id::customer_hash,
+        limits::{ENROLLMENTS_SHOWN, HISTORY_RECORDS_MAX},
+    },
     machine::{
         key,
         record::Record,
@@ -109,9 +113,6 @@ pub struct CustomerView {
     pub enrollments: Vec<(EnrollmentId, Enrollment)>,
 }
 
-/// Enrollments of a customer that one view shows.
-const ENROLLMENTS_SHOWN: usize = 1_000;
-
 impl Partition {
     /// Calls `visit` for every record from `from` on that is not trimmed, in order.
     pub fn each_record<E: From<store::Error>>(
@@ -196,7 +197,8 @@ impl Partition {
         Ok(None)
     }
 
-    /// Every record of an enrollment, the event that began it first.
+    /// Every record of an enrollment, the event that began it first; of a long one the latest
+    /// [`HISTORY_RECORDS_MAX`] besides that event.
     ///
     /// # Errors
     /// As [`Partition::enrollment`].
@@ -211,7 +213,7 @@ impl Partition {
     pub fn history_of(&self, enrollment: &Enrollment) -> store::Result<Vec<Logged>> {
         let mut history = Vec::new();
         let mut next = Some(enrollment.latest);
-        while let Some(lsn) = next {
+        while let Some(lsn) = next.filter(|_| history.len() < HISTORY_RECORDS_MAX) {
             let Some(logged) = self.record(lsn)? else { break };
             next = logged.record.at().map(|at| at.previous.from(lsn));
             history.push(logged);

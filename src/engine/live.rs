@@ -1,65 +1,79 @@
 //! The engine as a program embeds it: a plain thread that owns the partition, an inbox in front of
 //! it, and answers that come when they are durable.
 
+mod room;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, OnceLock},
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Select, Sender, TrySendError, after, bounded};
+use crossbeam_channel::{Receiver, Select, Sender, TrySendError, after, bounded, select};
+
+pub(super) use room::Home;
 
 use super::{
     Error,
     commit::Frozen,
+    copies,
+    inbox::{Held, Room},
     partition::Partition,
-    recover::Opening,
+    present::{ClockCheck, Past, Present},
+    recover::{Opening, Site},
     runner::{Outbound, Report, Runner},
     ticket::{Reply, Ticket},
+    watch::{Apart, Watch},
 };
 use crate::{
-    base::{Clock, Span, Timestamp, limits::STOP_TIMEOUT, planted::is_planted},
+    base::{Clock, Lsn, Timestamp, limits::STOP_TIMEOUT, planted::is_planted},
     machine::{
         input::{Answer, Input},
         record::Source,
     },
     model::{Definitions, Known},
-    store,
+    store::{self, backup::BackedUp},
 };
 
 /// Inputs of one kind that a round takes before it looks at the others.
 const ROUND_INPUTS: usize = 512;
 /// The longest a round waits when nothing comes.
 const WAIT_MAX: Duration = Duration::from_millis(500);
-/// How far the clock may be ahead of the last record when the engine starts.
-const AHEAD_MAX: Span = Span::hours(24);
-/// How far it may be behind.
-const BEHIND_MAX: Span = Span::minutes(5);
 
-/// What to do where the clock and the last record are too far apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClockCheck {
-    /// Refuse to start.
-    #[default]
-    Strict,
-    /// Take the clock's word: it was idle for long, or it moves with what a test says.
-    Trust,
-}
-
-type Query = Box<dyn FnOnce(&mut Partition) -> store::Result<Box<dyn FnOnce() + Send>> + Send>;
+/// Asks the partition, or hears why that is not possible; gives what to do once it may be told.
+type Query = Box<
+    dyn FnOnce(Result<&mut Partition, Error>) -> store::Result<Box<dyn FnOnce() + Send>> + Send,
+>;
 
 enum Message {
-    Input(Box<Input>, Reply<Answer>),
+    Input(Box<Input>, Reply<Answer>, Held),
     Query(Query),
     Freeze(Reply<Frozen>),
     Stop(Reply<()>),
 }
 
+impl Message {
+    /// Nothing was done about it.
+    fn refuse(self, error: Error) {
+        match self {
+            Self::Input(_, reply, _) => drop(reply.send(Err(error))),
+            Self::Freeze(reply) => drop(reply.send(Err(error))),
+            Self::Stop(reply) => drop(reply.send(Err(error))),
+            Self::Query(query) => {
+                if let Ok(tell) = query(Err(error)) {
+                    tell();
+                }
+            }
+        }
+    }
+}
+
 /// The handle of a running engine.
 pub struct Engine {
     inbox: Sender<Message>,
-    thread: Option<JoinHandle<()>>,
+    room: Arc<Room>,
+    thread: Option<Apart>,
+    watch: Arc<Watch>,
     /// Why it stopped by itself.
     fault: Arc<OnceLock<String>>,
     /// Two publications at once could each miss what the other links.
@@ -81,20 +95,36 @@ impl Engine {
         clock: Arc<dyn Clock>,
         check: ClockCheck,
     ) -> Result<Self, Error> {
+        Self::start_over(Site::Directory(dir.to_owned()), opening, workers, clock, check)
+    }
+
+    /// Takes over what is there, recovers, and starts.
+    pub(super) fn start_over(
+        site: Site,
+        opening: &Opening,
+        workers: (Outbound, Receiver<Report>),
+        clock: Arc<dyn Clock>,
+        check: ClockCheck,
+    ) -> Result<Self, Error> {
         let (outbound, reports) = workers;
-        let runner = Runner::open(dir, opening, outbound)?;
-        check_clock(&runner.partition, clock.now(), check)?;
-        let (mut engine, live) = Self::over(runner, reports, clock);
+        let watch = Watch::start(site.path(), opening.limits.stall);
+        let runner = Runner::start(site.own(opening, &watch)?, outbound)?;
+        let partition = &runner.partition;
+        let recorded = (partition.latest() > Lsn::ZERO).then(|| partition.recorded_time());
+        let present = Present::start(clock, check, Past { recorded, alive: runner.alive() })?;
+        let home = Home { site, opening: opening.clone(), watch };
+        let (mut engine, live) = Self::over(runner, reports, present, home);
         let told = Arc::clone(&engine.fault);
-        let thread = thread::Builder::new()
-            .name("onward-partition".to_owned())
-            .spawn(move || {
-                if let Err(error) = live.run() {
-                    tracing::error!(%error, "the engine has stopped");
-                    let _ = told.set(error.to_string()).is_ok();
-                }
-            })
-            .expect("the system starts threads");
+        let thread = Apart::start("onward-partition", move || {
+            let waiting = live.messages.clone();
+            if let Err(error) = live.run() {
+                tracing::error!(%error, "the engine has stopped");
+                let cause = error.to_string();
+                let _ = told.set(cause.clone()).is_ok();
+                let stopped = || Error::Stopped { cause: cause.clone() };
+                waiting.try_iter().for_each(|message| message.refuse(stopped()));
+            }
+        });
         engine.thread = Some(thread);
         Ok(engine)
     }
@@ -103,18 +133,24 @@ impl Engine {
     pub(super) fn over(
         runner: Runner,
         reports: Receiver<Report>,
-        clock: Arc<dyn Clock>,
+        present: Present,
+        home: Home,
     ) -> (Self, Live) {
-        let (inbox, messages) = bounded(runner.partition.limits.inbox_inputs);
+        let limits = &runner.partition.limits;
+        let (inbox, messages) = bounded(limits.inbox_inputs);
+        let room = Room::new(limits.inbox_bytes);
+        let watch = Arc::clone(runner.watch());
         let (thread, fault, publishing) = (None, Arc::new(OnceLock::new()), Mutex::new(()));
-        let live = Live { runner, messages, reports, clock, stop: None };
-        (Self { inbox, thread, fault, publishing }, live)
+        let live = Live { runner, messages, reports, present, home, stop: None };
+        (Self { inbox, room, thread, watch, fault, publishing }, live)
     }
 
-    /// Sends an input in; the ticket resolves when its records are durable.
-    pub fn submit(&self, input: Input) -> Result<Ticket<Answer>, Error> {
-        let (reply, ticket) = Ticket::new();
-        self.send(Message::Input(Box::new(input), reply))?;
+    /// Sends an input in; the ticket resolves when its records are durable. For this crate, which
+    /// sends none that a decision does not bound.
+    pub(crate) fn submit(&self, input: Input) -> Result<Ticket<Answer>, Error> {
+        let (reply, ticket) = Ticket::watched(&self.watch);
+        let held = self.room.take(&input).ok_or(Error::Busy)?;
+        self.send(Message::Input(Box::new(input), reply, held))?;
         Ok(ticket)
     }
 
@@ -124,9 +160,10 @@ impl Engine {
         &self,
         ask: impl FnOnce(&mut Partition) -> Result<T, Error> + Send + 'static,
     ) -> Result<Ticket<T>, Error> {
-        let (reply, ticket) = Ticket::new();
+        let (reply, ticket) = Ticket::watched(&self.watch);
         let query: Query = Box::new(move |partition| {
-            let found = match ask(partition) {
+            let found = partition.and_then(ask);
+            let found = match found {
                 Err(Error::Store(error)) => return Err(error),
                 found => found,
             };
@@ -142,9 +179,16 @@ impl Engine {
     /// taken in before, for another thread to read, until the answer is dropped. Events are taken
     /// in meanwhile; who holds it asks [`Frozen::check`] after reading.
     pub fn freeze(&self) -> Result<Ticket<Frozen>, Error> {
-        let (reply, ticket) = Ticket::new();
+        let (reply, ticket) = Ticket::watched(&self.watch);
         self.send(Message::Freeze(reply))?;
         Ok(ticket)
+    }
+
+    /// Adds to the backup in `to` what it lacks of everything taken in before, while the engine
+    /// goes on. Works on the calling thread.
+    pub fn backup(&self, to: &Path) -> Result<BackedUp, Error> {
+        let frozen = self.freeze()?.wait()?;
+        Ok(copies::backup_frozen(frozen, to, &mut |_| {})?)
     }
 
     /// Checks definitions documents, named for messages, and brings into force what is new.
@@ -161,22 +205,32 @@ impl Engine {
 
     /// Stops cleanly: what was accepted is durable, a checkpoint is recorded.
     pub fn close(mut self) -> Result<(), Error> {
-        let (reply, ticket) = Ticket::new();
-        // A full inbox empties, because the thread is running.
-        if self.inbox.send(Message::Stop(reply)).is_err() {
-            return Err(self.stopped());
-        }
-        let result = ticket.wait();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join().is_ok();
-        }
-        match self.fault.get() {
-            Some(cause) => Err(Error::Stopped { cause: cause.clone() }),
-            None => result,
-        }
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Result<(), Error> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let (reply, ticket) = Ticket::watched(&self.watch);
+        // A full inbox empties, because the thread is running, unless it hangs on the disk.
+        let is_told = select! {
+            send(self.inbox, Message::Stop(reply)) -> sent => sent.is_ok(),
+            recv(self.watch.raised()) -> _ => false,
+        };
+        let result = if is_told { ticket.wait() } else { Err(self.stopped()) };
+        thread.join_or_leave(&self.watch);
+        self.fault().map_or(result, |cause| Err(Error::Stopped { cause }))
+    }
+
+    /// Why it has stopped by itself, if it has.
+    fn fault(&self) -> Option<String> {
+        let hangs = || self.watch.check().err().map(|error| error.to_string());
+        self.fault.get().cloned().or_else(hangs)
     }
 
     fn send(&self, message: Message) -> Result<(), Error> {
+        if self.watch.check().is_err() {
+            return Err(self.stopped());
+        }
         self.inbox.try_send(message).map_err(|error| match error {
             TrySendError::Full(_) => Error::Busy,
             TrySendError::Disconnected(_) => self.stopped(),
@@ -184,7 +238,7 @@ impl Engine {
     }
 
     fn stopped(&self) -> Error {
-        let cause = self.fault.get().cloned().unwrap_or_else(|| "it was closed".to_owned());
+        let cause = self.fault().unwrap_or_else(|| "it was closed".to_owned());
         Error::Stopped { cause }
     }
 }
@@ -192,24 +246,8 @@ impl Engine {
 impl Drop for Engine {
     /// Stops as [`Engine::close`] does, without a word.
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            let (reply, ticket) = Ticket::new();
-            if self.inbox.send(Message::Stop(reply)).is_ok() {
-                let _ = ticket.wait().is_ok();
-            }
-            let _ = thread.join().is_ok();
-        }
+        let _ = self.stop().is_ok();
     }
-}
-
-fn check_clock(partition: &Partition, clock: Timestamp, check: ClockCheck) -> Result<(), Error> {
-    let recorded = partition.recorded_time();
-    let fresh = partition.latest() == crate::base::Lsn::ZERO;
-    let apart = clock.since(recorded) > AHEAD_MAX || recorded.since(clock) > BEHIND_MAX;
-    if check == ClockCheck::Trust || fresh || !apart {
-        return Ok(());
-    }
-    Err(Error::Clock { clock, recorded })
 }
 
 /// What the thread of an engine does.
@@ -217,32 +255,53 @@ pub(super) struct Live {
     pub(super) runner: Runner,
     messages: Receiver<Message>,
     reports: Receiver<Report>,
-    clock: Arc<dyn Clock>,
+    present: Present,
+    home: Home,
     stop: Option<Reply<()>>,
 }
 
 impl Live {
-    fn run(mut self) -> store::Result<()> {
-        while self.stop.is_none() {
-            self.wait()?;
-            self.round()?;
+    fn run(mut self) -> Result<(), Error> {
+        let worked = loop {
+            match self.work() {
+                Err(Error::Store(error)) if error.is_no_space() => {
+                    let Some(live) = self.await_room(&error)? else { return Ok(()) };
+                    self = live;
+                }
+                worked => break worked,
+            }
+        };
+        if !matches!(worked, Ok(()) | Err(Error::Clock { .. })) {
+            return worked;
         }
+        // A clock that cannot be right does not keep what was decided before from the disk.
+        self.present.stop();
         self.settle_under_way()?;
-        self.close()
+        self.close(worked)
     }
 
     /// Ends cleanly and says so to whoever asked for it.
-    pub(super) fn close(self) -> store::Result<()> {
+    pub(super) fn close(self, worked: Result<(), Error>) -> Result<(), Error> {
         let Self { runner, stop, .. } = self;
         runner.finish()?;
+        worked?;
         if let Some(stop) = stop {
             let _ = stop.send(Ok(())).is_ok();
         }
         Ok(())
     }
 
+    fn work(&mut self) -> Result<(), Error> {
+        while self.stop.is_none() {
+            self.wait()?;
+            self.round()?;
+        }
+        // So that the head says when it stopped.
+        self.now().map(drop)
+    }
+
     /// Gives sends that are under way a while to end, so that they need not be repeated.
-    fn settle_under_way(&mut self) -> store::Result<()> {
+    fn settle_under_way(&mut self) -> Result<(), Error> {
         self.runner.hold_deliveries();
         let patience = after(STOP_TIMEOUT.to_std());
         while self.runner.awaits_reports() {
@@ -258,39 +317,56 @@ impl Live {
     }
 
     /// Sleeps until there is something to do.
-    fn wait(&mut self) -> store::Result<()> {
-        let is_full = self.runner.is_full();
-        let now = self.now();
+    fn wait(&mut self) -> Result<(), Error> {
+        let now = self.now()?;
+        let (is_open, is_full) = (self.is_open(), self.runner.is_full());
         let timeout = match self.runner.partition.next_due()? {
-            Some(due) if !is_full => due.since(now).to_std().min(WAIT_MAX),
+            Some(due) if !is_full && !self.is_held_up() => due.since(now).to_std().min(WAIT_MAX),
             _ => WAIT_MAX,
         };
         let mut work = Select::new();
+        work.recv(self.runner.watch().raised());
         work.recv(&self.reports);
         work.recv(self.runner.commits());
-        if !is_full {
+        if is_open {
             work.recv(&self.messages);
         }
         let _ = work.ready_timeout(timeout).is_ok();
         Ok(())
     }
 
+    /// Whether there is too little room to take anything in.
+    fn is_short(&self) -> bool {
+        self.runner.shortage().is_some()
+    }
+
+    /// Whether timers wait: for room on the disk, or for deliveries to be settled.
+    fn is_held_up(&self) -> bool {
+        self.is_short() || self.runner.is_flooded(2)
+    }
+
+    /// Whether messages are taken: there is room for what they may add, or they are only refused.
+    fn is_open(&self) -> bool {
+        self.stop.is_none() && (!self.runner.is_full() || self.is_short())
+    }
+
     /// Works off what is there, a bounded part of each kind, so that none starves another.
-    pub(super) fn round(&mut self) -> store::Result<()> {
+    pub(super) fn round(&mut self) -> Result<(), Error> {
+        self.runner.watch().check()?;
         for _ in 0..ROUND_INPUTS {
             let Ok(report) = self.reports.try_recv() else { break };
             self.settle(report)?;
         }
         for _ in 0..ROUND_INPUTS {
-            let now = self.now();
-            if self.runner.is_full() {
+            let now = self.now()?;
+            if self.runner.is_full() || self.is_held_up() {
                 break;
             }
             let Some(timer) = self.runner.partition.due_timer(now)? else { break };
             let _ = self.runner.decide(now, &Input::TimerDue(timer))?;
         }
         for _ in 0..ROUND_INPUTS {
-            if self.stop.is_some() || self.runner.is_full() {
+            if !self.is_open() {
                 break;
             }
             let Ok(message) = self.messages.try_recv() else { break };
@@ -300,13 +376,21 @@ impl Live {
             self.runner.absorb(committed)?;
         }
         self.runner.submit();
-        self.runner.dispatch()
+        Ok(self.runner.dispatch()?)
     }
 
-    fn take(&mut self, message: Message) -> store::Result<()> {
+    fn take(&mut self, message: Message) -> Result<(), Error> {
         match message {
-            Message::Input(input, reply) => {
-                let now = self.now();
+            Message::Input(input, reply, _held) => {
+                if let Some(shortage) = self.runner.shortage() {
+                    let _ = reply.send(Err(Error::NoSpace(shortage))).is_ok();
+                    return Ok(());
+                }
+                if matches!(*input, Input::Event { .. }) && self.runner.is_flooded(1) {
+                    let _ = reply.send(Err(Error::Busy)).is_ok();
+                    return Ok(());
+                }
+                let now = self.now()?;
                 let answer = self.runner.decide(now, &input)?.map_err(Error::Rejected);
                 if is_planted!("dedup_before_append") && matches!(answer, Ok(Answer::Duplicate)) {
                     let _ = reply.send(answer).is_ok();
@@ -317,24 +401,29 @@ impl Live {
                 }));
             }
             Message::Query(query) => {
-                let release = query(&mut self.runner.partition)?;
+                let release = query(Ok(&mut self.runner.partition))?;
                 self.runner.when_durable(release);
             }
-            Message::Freeze(reply) => self.runner.freeze(reply),
+            Message::Freeze(reply) => match self.runner.shortage() {
+                Some(shortage) => drop(reply.send(Err(Error::NoSpace(shortage)))),
+                None => self.runner.freeze(reply),
+            },
             Message::Stop(reply) => self.stop = Some(reply),
         }
         Ok(())
     }
 
-    fn settle(&mut self, report: Report) -> store::Result<()> {
+    fn settle(&mut self, report: Report) -> Result<(), Error> {
         if let Some(input) = self.runner.reported(report) {
-            let now = self.now();
+            let now = self.now()?;
             let _ = self.runner.decide(now, &input)?;
         }
         Ok(())
     }
 
-    fn now(&self) -> Timestamp {
-        self.clock.now().max(self.runner.partition.recorded_time())
+    fn now(&mut self) -> Result<Timestamp, Error> {
+        let now = self.present.look(self.runner.partition.recorded_time())?;
+        self.runner.set_alive(now);
+        Ok(now)
     }
 }

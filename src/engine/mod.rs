@@ -7,20 +7,27 @@
 //! | `commit` | append, sync, checkpoint: the other thread |
 //! | `runner` | the two together, and what may leave when |
 //! | `recover` | checkpoint + log = state |
+//! | `watch` | the disk that gives no answer |
+//! | `present` | what time it is, within bounds |
+//! | `inbox` | the bytes of what waits to be decided |
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
 //! | `history`, `scan`, `verify`, `since` | reading back and checking |
 //! | `trim`, `restore` | a log whose beginning goes, and starting from a base |
+//! | `copies` | compaction, backups |
 //!
 //! **Architecture invariant:** nothing here names `delivery`, and nothing leaves (no answer, no
 //! delivery) before [`runner`] knows its record to be durable.
 
 mod commit;
+pub mod copies;
 mod error;
 pub mod history;
+mod inbox;
 pub mod job;
 pub mod live;
 pub mod partition;
+mod present;
 pub mod recover;
 mod restore;
 pub mod runner;
@@ -30,11 +37,13 @@ mod state;
 mod ticket;
 pub mod trim;
 pub mod verify;
+mod watch;
 
 pub use commit::Frozen;
 pub use error::Error;
-pub use live::{ClockCheck, Engine};
+pub use live::Engine;
 pub use partition::Partition;
+pub use present::ClockCheck;
 pub use recover::{AcceptLoss, Opening};
 pub use ticket::Ticket;
 

@@ -270,7 +270,7 @@ impl Partition {
         let (Some(open), Some(version)) = (open, version) else { return Ok(None) };
         Ok(Some(Delivery {
             id,
-            instance: self.instance,
+            instance: self.state.memory.instance_at(*time).unwrap_or(self.instance),
             attempt: open.attempt,
             time: *time,
             customer: enrollment.customer.clone(),

@@ -1,11 +1,20 @@
 //! Opening a directory: the checkpoint, then `apply` over the log from there. There is no other
 //! recovery code.
 
-use std::{hash::BuildHasher, path::Path, sync::Arc};
+use std::{
+    hash::BuildHasher,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tracing::{debug, debug_span, trace_span, warn};
 
-use super::{partition::Partition, restore, state::State};
+use super::{
+    partition::Partition,
+    restore,
+    state::State,
+    watch::{Watch, Watched},
+};
 use crate::{
     base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp},
     machine::{
@@ -53,15 +62,79 @@ pub(super) struct Owned {
     pub(super) head: Option<Head>,
     /// What is gone, as the head says: the last record there and the last acknowledged.
     pub(super) loss: Option<(Lsn, Lsn)>,
+    /// When the engine was last seen running.
+    pub(super) alive: Timestamp,
+    /// Over what is asked of the disk.
+    pub(super) watch: Arc<Watch>,
+}
+
+/// Where the data of an engine is.
+#[derive(Debug, Clone)]
+pub(super) enum Site {
+    /// In a directory.
+    Directory(PathBuf),
+    /// In a store of another kind.
+    #[cfg(test)]
+    Store(Arc<dyn Store>),
+}
+
+impl Site {
+    /// Opens it and takes it over.
+    pub(super) fn own(&self, opening: &Opening, watch: &Arc<Watch>) -> store::Result<Owned> {
+        let (site, opening, watching) = (self.clone(), opening.clone(), Arc::clone(watch));
+        watch.guard(move || match site {
+            Self::Directory(dir) => own_watched(&dir, &opening, watching),
+            #[cfg(test)]
+            Self::Store(inner) => {
+                let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watching));
+                own_store(&store, &opening).map(|owned| Owned { watch: watching, ..owned })
+            }
+        })?
+    }
+
+    /// For messages.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Directory(dir) => dir,
+            #[cfg(test)]
+            Self::Store(store) => store.path(),
+        }
+    }
+
+    /// Bytes that are free there, whether it is open or not.
+    pub(super) fn free_bytes(&self) -> store::Result<u64> {
+        match self {
+            Self::Directory(dir) => store::free_bytes(dir),
+            #[cfg(test)]
+            Self::Store(store) => store.free_bytes(),
+        }
+    }
 }
 
 /// Opens `dir`, creating it if need be, and takes it over with a fence.
 pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
+    let watch = Watch::start(dir, opening.limits.stall);
+    Site::Directory(dir.to_owned()).own(opening, &watch)
+}
+
+fn own_watched(dir: &Path, opening: &Opening, watch: Arc<Watch>) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
+    let inner = watch.during_opening(|| SledStore::open(dir))?;
+    own_open(Arc::new(inner), dir, opening, watch)
+}
+
+/// Takes over what has been opened in `dir`.
+pub(super) fn own_open(
+    inner: Arc<dyn Store>,
+    dir: &Path,
+    opening: &Opening,
+    watch: Arc<Watch>,
+) -> store::Result<Owned> {
+    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watch));
     let format = format(&*store, opening)?;
-    let (mut head, state) = Head::open(dir)?;
+    let (mut head, state) = watch.during("open the head of", || Head::open(dir))?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
+    let alive = state.as_ref().map_or(Timestamp::EPOCH, |state| state.alive);
     let loss = check_head(state, &partition.fold, opening.accept_loss)?;
     if loss.is_some() {
         // Pages and timers may hold records that are gone; the LSNs of those are used again.
@@ -71,9 +144,10 @@ pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
     fence(&mut partition)?;
     if loss.is_none() {
         // Otherwise the head says what was lost until the log says so itself.
-        head.write(&HeadState::of(&partition.fold))?;
+        let state = HeadState::of(&partition.fold, alive);
+        watch.during("write the head of", || head.write(&state))?;
     }
-    Ok(Owned { partition, head: Some(head), loss })
+    Ok(Owned { partition, head: Some(head), loss, alive, watch })
 }
 
 /// Takes over what a store of another kind holds.
@@ -82,7 +156,7 @@ pub(super) fn own_store(store: &Arc<dyn Store>, opening: &Opening) -> store::Res
     let format = format(&**store, opening)?;
     let mut partition = replay(store, format.instance, &opening.limits)?;
     fence(&mut partition)?;
-    Ok(Owned { partition, head: None, loss: None })
+    Ok(Owned { partition, head: None, loss: None, alive: Timestamp::EPOCH, watch: Watch::blind() })
 }
 
 fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat> {
@@ -91,7 +165,20 @@ fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat
 
 /// Opens `dir` to look at it: nothing is appended.
 pub fn read(dir: &Path, limits: &Limits) -> store::Result<Partition> {
-    let store: Arc<dyn Store> = Arc::new(SledStore::open_existing(dir)?);
+    let watch = Watch::start(dir, limits.stall);
+    let (dir, limits, watching) = (dir.to_owned(), limits.clone(), Arc::clone(&watch));
+    watch.guard(move || {
+        let inner = Arc::new(watching.during_opening(|| SledStore::open_existing(&dir))?);
+        read_open(Arc::new(Watched::new(inner, &watching)), &dir, &limits)
+    })?
+}
+
+/// Looks at what has been opened in `dir`.
+pub(super) fn read_open(
+    store: Arc<dyn Store>,
+    dir: &Path,
+    limits: &Limits,
+) -> store::Result<Partition> {
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
     let (_, state) = Head::open(dir)?;

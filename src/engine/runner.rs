@@ -1,36 +1,39 @@
 //! What every loop over a partition shares: batches to the commit thread, checkpoints, and the
 //! release of what may leave once its record is durable.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    path::Path,
-    sync::Arc,
-};
+mod deliveries;
+
+use std::{collections::VecDeque, sync::Arc};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+pub(super) use deliveries::Deliveries;
+
 use super::{
-    commit::{Checkpoint, Committed, Committer, Frozen, Job},
-    partition::{Partition, Requested},
-    recover::{self, Opening, Owned},
+    commit::{Checkpoint, Committed, Committer, Disk, Frozen, Gauge, Job},
+    partition::Partition,
+    recover::Owned,
     ticket::Reply,
+    watch::Watch,
 };
 use crate::{
     base::{
-        DeliveryId, Lsn, Timestamp,
+        DeliveryId, Lsn, Span, Timestamp,
         limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
         planted::is_planted,
     },
     machine::{
-        delivery::{ChannelKind, Delivery, Outcome},
+        delivery::{Delivery, Outcome},
         input::{Answer, Input, Rejection},
-        memory::InFlight,
     },
-    store::{self, CheckpointState, Head, Log, Store, checkpoint},
+    store::{self, CheckpointState, Shortage, checkpoint},
 };
 
 /// Bytes of log between two syncs.
 const BATCH_BYTES: usize = SYNC_BYTES_MAX - 2 * CHECKPOINT_SLICE_BYTES;
+/// How often the head is told that the engine is running, at least; far less than the clock may
+/// leap ahead while it is not.
+const ALIVE_PERIOD: Span = Span::minutes(10);
 
 /// Takes deliveries to the workers; gives one back that there is no room for now.
 pub type Outbound = Box<dyn FnMut(Delivery) -> Result<(), Box<Delivery>> + Send>;
@@ -53,18 +56,13 @@ type Release = Box<dyn FnOnce() + Send>;
 pub(super) struct Runner {
     pub(super) partition: Partition,
     committer: Committer,
-    outbound: Outbound,
+    gauge: Arc<Gauge>,
+    watch: Arc<Watch>,
+    deliveries: Deliveries,
     durable: Lsn,
     /// The last record handed to the commit thread.
     submitted: Lsn,
     waiting: VecDeque<(Lsn, Release)>,
-    /// Durable requests that no worker has taken, by channel, so that a slow one holds up itself.
-    ready: BTreeMap<ChannelKind, VecDeque<Requested>>,
-    /// Handed out and not reported.
-    out: BTreeMap<DeliveryId, InFlight>,
-    /// How many of them through each channel.
-    taken: BTreeMap<ChannelKind, usize>,
-    holding: bool,
     checkpointing: bool,
     /// Who wants the rows to stay as they are at a checkpoint from now.
     freezes: Vec<Reply<Frozen>>,
@@ -72,6 +70,9 @@ pub(super) struct Runner {
     frozen: bool,
     /// Whether something changed since the last checkpoint.
     dirty: bool,
+    /// When the engine was last seen running, and what of that the head was told.
+    alive: Timestamp,
+    alive_told: Timestamp,
 }
 
 /// Where reports come in, for whoever starts the workers.
@@ -80,41 +81,49 @@ pub fn reports() -> (Sender<Report>, Receiver<Report>) {
 }
 
 impl Runner {
-    /// Opens the directory and takes it over.
-    pub(super) fn open(dir: &Path, opening: &Opening, outbound: Outbound) -> store::Result<Self> {
-        Self::start(recover::own(dir, opening)?, outbound)
-    }
-
     /// Starts over what has been taken over.
     pub(super) fn start(owned: Owned, outbound: Outbound) -> store::Result<Self> {
-        Self::with(owned, outbound, Committer::start)
+        Self::with(owned, Deliveries::new(outbound), Committer::start)
+    }
+
+    /// Starts over what has been taken over again, with what the workers have from before.
+    pub(super) fn restart(owned: Owned, deliveries: Deliveries) -> store::Result<Self> {
+        let deliveries = deliveries.carried_to(&owned.partition);
+        Self::with(owned, deliveries, Committer::start)
+    }
+
+    /// Drops everything but what the workers have.
+    pub(super) fn into_deliveries(self) -> Deliveries {
+        self.deliveries
     }
 
     /// Starts with a commit thread that `committer` makes.
     fn with(
         owned: Owned,
-        outbound: Outbound,
-        committer: impl FnOnce(Arc<dyn Store>, Arc<dyn Log>, Option<Head>) -> Committer,
+        deliveries: Deliveries,
+        committer: impl FnOnce(Disk) -> Committer,
     ) -> store::Result<Self> {
-        let Owned { partition, head, loss } = owned;
+        let Owned { partition, head, loss, alive, watch } = owned;
         let (store, log) = (Arc::clone(&partition.store), Arc::clone(&partition.log));
+        let gauge = Arc::new(Gauge::new(&*store, partition.limits.free_bytes_min)?);
+        let disk = Disk { store, log, head, gauge: Arc::clone(&gauge), watch: Arc::clone(&watch) };
         let latest = partition.latest();
         let dirty = partition.since_checkpoint > 0;
         let mut runner = Self {
             partition,
-            committer: committer(store, log, head),
-            outbound,
+            committer: committer(disk),
+            gauge,
+            watch,
+            deliveries,
             durable: latest,
             submitted: latest,
             waiting: VecDeque::new(),
-            ready: BTreeMap::new(),
-            out: BTreeMap::new(),
-            taken: BTreeMap::new(),
-            holding: false,
             checkpointing: false,
             freezes: Vec::new(),
             frozen: false,
             dirty,
+            alive,
+            alive_told: alive,
         };
         if let Some((ends, acknowledged)) = loss {
             let now = runner.partition.recorded_time();
@@ -130,12 +139,47 @@ impl Runner {
         outbound: Outbound,
     ) -> store::Result<(Self, Arc<std::sync::Mutex<super::commit::Worker>>)> {
         let mut worker = None;
-        let runner = Self::with(owned, outbound, |store, log, head| {
-            let (committer, stepped) = Committer::stepped(store, log, head);
+        let runner = Self::with(owned, Deliveries::new(outbound), |disk| {
+            let (committer, stepped) = Committer::stepped(disk);
             worker = Some(stepped);
             committer
         })?;
         Ok((runner, worker.expect("a runner makes one committer")))
+    }
+
+    /// When the engine was last seen running.
+    pub(super) const fn alive(&self) -> Timestamp {
+        self.alive
+    }
+
+    /// The engine is running at `now`, and will know that when it starts again.
+    pub(super) fn set_alive(&mut self, now: Timestamp) {
+        self.alive = now;
+        if now.since(self.alive_told) >= ALIVE_PERIOD {
+            self.tell_alive();
+        }
+    }
+
+    fn tell_alive(&mut self) {
+        if self.alive != self.alive_told {
+            self.alive_told = self.alive;
+            self.committer.submit(Job::Alive(self.alive));
+        }
+    }
+
+    /// What room is missing to take anything in; none where there is enough.
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        self.gauge.shortage()
+    }
+
+    /// The watch over what is asked of the disk.
+    pub(super) const fn watch(&self) -> &Arc<Watch> {
+        &self.watch
+    }
+
+    /// The gauge of free space.
+    pub(super) const fn gauge(&self) -> &Arc<Gauge> {
+        &self.gauge
     }
 
     /// Decides one input and checkpoints when that is due.
@@ -173,6 +217,13 @@ impl Runner {
         !self.is_idle() && self.partition.unsealed_bytes() >= BATCH_BYTES
             || self.waiting.len() >= self.partition.limits.inbox_inputs
             || self.is_cache_full()
+    }
+
+    /// Whether so many deliveries wait for their channels that no more should be requested: one
+    /// `part` of what there may be. They are in memory, and in the image of every checkpoint.
+    pub(super) fn is_flooded(&self, part: usize) -> bool {
+        let limit = self.partition.limits.in_flight / part;
+        self.partition.state.memory.in_flight.len() >= limit.max(1)
     }
 
     /// Whether only a checkpoint makes room for more rows.
@@ -244,7 +295,7 @@ impl Runner {
         let due = self.partition.since_checkpoint >= limits.checkpoint_records
             || table.dirty_bytes() >= limits.cache_bytes / 2
             || table.resident_pages() > limits.cache_pages.saturating_mul(2);
-        if due {
+        if due && !self.gauge.is_low() {
             self.checkpoint();
         }
     }
@@ -310,92 +361,51 @@ impl Runner {
 
     /// Hands out deliveries whose records are durable, as far as there is room.
     pub(super) fn dispatch(&mut self) -> store::Result<()> {
-        if self.holding {
+        if self.gauge.is_low() {
             return Ok(());
         }
-        let durable = self.durable;
-        let early = is_planted!("deliver_before_durable");
-        let may_leave = |it: &mut Requested| it.lsn <= durable || early;
-        while let Some(it) = self.partition.requested.pop_front_if(may_leave) {
-            if let Some(flying) = self.partition.state.memory.in_flight.get(&(it.round, it.id)) {
-                self.ready.entry(flying.channel).or_default().push_back(it);
-            }
-        }
-        let mut ready = std::mem::take(&mut self.ready);
-        let result = ready.iter_mut().try_for_each(|(kind, queue)| self.hand_out(*kind, queue));
-        self.ready = ready;
-        result
-    }
-
-    fn hand_out(
-        &mut self,
-        kind: ChannelKind,
-        queue: &mut VecDeque<Requested>,
-    ) -> store::Result<()> {
-        while let Some(next) = queue.front().copied() {
-            if self.taken.get(&kind).is_some_and(|it| *it >= self.partition.limits.deliveries) {
-                return Ok(());
-            }
-            if let Some(delivery) = self.partition.delivery(next)? {
-                let flying = self.partition.state.memory.in_flight.get(&(next.round, next.id));
-                let flying = *flying.expect("a delivery that is handed out is in flight");
-                if (self.outbound)(delivery).is_err() {
-                    return Ok(());
-                }
-                self.out.insert(next.id, flying);
-                *self.taken.entry(kind).or_default() += 1;
-            }
-            queue.pop_front();
-        }
-        Ok(())
+        self.deliveries.dispatch(&mut self.partition, self.durable)
     }
 
     /// The input that a worker's report is; none where that attempt was not handed out or has been
     /// reported on, and then whoever has the delivery still owes its report.
     pub(super) fn reported(&mut self, report: Report) -> Option<Input> {
-        let flying = *self.out.get(&report.id)?;
-        if flying.attempt != report.attempt && !is_planted!("deaf_to_report") {
-            return None;
-        }
-        self.out.remove(&report.id);
-        *self.taken.entry(flying.channel).or_insert(1) -= 1;
-        Some(Input::Settled {
-            delivery: report.id,
-            place: flying.place,
-            attempt: flying.attempt,
-            outcome: report.outcome.cut(),
-        })
+        self.deliveries.reported(report)
     }
 
-    /// Ends cleanly: everything durable, a checkpoint recorded, the head up to date.
+    /// Ends cleanly: everything durable, a checkpoint recorded, the head up to date. Without a
+    /// checkpoint where there is too little room.
     pub(super) fn finish(mut self) -> store::Result<Partition> {
         self.drain()?;
         self.thaw();
         self.await_checkpoint()?;
-        self.checkpoint();
+        if !self.gauge.is_low() {
+            self.checkpoint();
+        }
         self.await_checkpoint()?;
-        let Self { partition, committer, .. } = self;
+        self.tell_alive();
+        let Self { partition, committer, watch, .. } = self;
         match committer.close().try_iter().find_map(failure) {
             Some(error) => Err(error),
-            None => Ok(partition),
+            None => watch.check().map(|()| partition),
         }
     }
 
     fn await_checkpoint(&mut self) -> store::Result<()> {
-        while self.checkpointing {
-            self.wait_commit()?;
+        while self.checkpointing && !self.gauge.is_low() {
+            self.wait_a_moment()?;
         }
         Ok(())
     }
 
     /// Hands out nothing more: what is not with a worker yet waits for the next start.
     pub(super) fn hold_deliveries(&mut self) {
-        self.holding = true;
+        self.deliveries.hold();
     }
 
     /// Whether workers have deliveries that they have not reported on.
     pub(super) fn awaits_reports(&self) -> bool {
-        !self.out.is_empty()
+        self.deliveries.are_out()
     }
 
     /// Waits until everything decided is durable.
@@ -405,6 +415,11 @@ impl Runner {
             self.wait_commit()?;
         }
         Ok(())
+    }
+
+    /// Waits for the disk, but not for ever.
+    pub(super) fn wait_a_moment(&mut self) -> store::Result<()> {
+        self.committer.wait_a_moment().map_or(Ok(()), |committed| self.absorb(committed))
     }
 
     fn wait_commit(&mut self) -> store::Result<()> {

@@ -2,6 +2,9 @@
 //! not depend on it, and replaying it gives the live state.
 
 mod crash;
+mod full;
+mod hang;
+mod leap;
 mod workload;
 
 use std::sync::Arc;
@@ -160,6 +163,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             timer_span,
             inbox_inputs,
             deliveries,
+            ..Limits::default()
         }
     })
 }

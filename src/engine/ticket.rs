@@ -10,12 +10,19 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::Error;
+use super::{
+    Error,
+    watch::{Listener, Watch},
+};
 
 /// An answer on its way. It comes when everything it tells of is durable.
 #[derive(Debug)]
 #[must_use = "the answer says whether it happened"]
-pub struct Ticket<T>(oneshot::Receiver<Result<T, Error>>);
+pub struct Ticket<T> {
+    answer: oneshot::Receiver<Result<T, Error>>,
+    /// Who says that there will be none.
+    listener: Option<Listener>,
+}
 
 /// The other end of a [`Ticket`]; dropped without an answer, the outcome is unknown.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -23,7 +30,13 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 impl<T> Ticket<T> {
     pub(super) fn new() -> (Reply<T>, Self) {
         let (reply, answer) = oneshot::channel();
-        (reply, Self(answer))
+        (reply, Self { answer, listener: None })
+    }
+
+    /// The same with an end where the disk gives no answer.
+    pub(super) fn watched(watch: &Arc<Watch>) -> (Reply<T>, Self) {
+        let (reply, ticket) = Self::new();
+        (reply, Self { listener: Some(Listener::new(watch)), ..ticket })
     }
 
     /// Blocks this thread until the answer comes. In async code, `.await` the ticket instead.
@@ -44,7 +57,12 @@ impl<T> Future for Ticket<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or(Err(Error::Unknown)))
+        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(context) {
+            self.listener = None;
+            return Poll::Ready(answer.unwrap_or(Err(Error::Unknown)));
+        }
+        let can_come = self.listener.as_mut().is_none_or(|it| it.listen(context.waker()));
+        if can_come { Poll::Pending } else { Poll::Ready(Err(Error::Unknown)) }
     }
 }
 

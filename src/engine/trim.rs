@@ -59,7 +59,8 @@ pub fn trim(
     let limits = Limits { keep_log: None, ..limits.clone() };
     let accept_loss = AcceptLoss::No;
     let opening = Opening { instance: random_instance(), limits, accept_loss };
-    let mut runner = Runner::open(dir, &opening, Box::new(|delivery| Err(Box::new(delivery))))?;
+    let owned = recover::own(dir, &opening)?;
+    let mut runner = Runner::start(owned, Box::new(|delivery| Err(Box::new(delivery))))?;
     runner.hold_deliveries();
     // Trimming stays below the checkpoint in force, which is at the end of the log now.
     trim_partition(&runner.finish()?, keep, export)

@@ -6,7 +6,10 @@
 use super::{
     delivery::ChannelKind,
     key::{self, Key},
-    memory::{CampaignState, FlowState, InFlight, InputState, LastInput, Memory, Stored, index},
+    memory::{
+        CampaignState, FlowState, InFlight, InputState, LastInput, Memory, Restoration, Stored,
+        index,
+    },
     reason::InputKind,
     record::{At, DeliveryFailed, DeliveryRequested, Enrolled, EventReceived, Record},
     row::{CustomerRow, DeadLetter, Enrollment, Entry, Open, Phase, Row, Stage},
@@ -131,6 +134,9 @@ impl Applied {
                 if it.requested.is_some() {
                     memory.last_input = LastInput::Outcome;
                 }
+            }
+            Record::Restored(it) => {
+                memory.restorations.push(Restoration { at: self.time, instance: it.instance });
             }
             Record::LossAccepted(_)
             | Record::DocumentPart(_)

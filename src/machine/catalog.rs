@@ -130,15 +130,31 @@ impl Catalog {
     /// What new definitions may refer to.
     pub fn known(&self, memory: &Memory) -> Known {
         let mut known = Known::default();
+        let linked: BTreeMap<_, _> =
+            memory.flows.iter().map(|flow| (&flow.segment, &flow.id)).collect();
         for (id, (_, segment)) in &self.segments {
-            let linked = memory.flows.iter().find(|flow| &flow.segment == id);
-            known.segments.insert(id.clone(), linked.map(|flow| flow.id.clone()));
+            known.segments.insert(id.clone(), linked.get(id).copied().cloned());
             if let Membership::Rule(rule) = &segment.membership {
                 known.segment_rules.insert(id.clone(), rule.needs().segments.clone());
             }
         }
-        known.flows = memory.flows.iter().map(|flow| flow.id.clone()).collect();
+        let current = self.by_event.values().flatten().map(|published| &published.flow);
+        known.flows = current.map(|flow| (flow.id.clone(), flow.trigger.event.clone())).collect();
+        known.campaigns = memory.campaigns.iter().map(|campaign| campaign.id.clone()).collect();
+        let flows = memory.flows.iter().filter_map(|flow| flow.versions.last());
+        let stored = memory.segments.values().chain(flows);
+        let stored = stored.chain(memory.campaigns.iter().map(|campaign| &campaign.stored));
+        known.documents = stored.map(|stored| stored.document).collect();
+        known.weight = self.weight();
         known
+    }
+
+    /// Bytes of memory that it takes, as reckoned.
+    fn weight(&self) -> usize {
+        let segments = self.segments.values().map(|(_, segment)| segment.weight());
+        let flows = self.flows.values().map(|published| published.flow.weight());
+        let campaigns = self.campaigns.values().map(|(_, campaign)| campaign.weight());
+        segments.chain(flows).chain(campaigns).sum()
     }
 }
 

@@ -1,12 +1,17 @@
 //! A decision being made: the state it reads and the records it has so far.
 
+use std::collections::BTreeMap;
+
 use super::{
     input::{Found, Stop, View},
     key::Key,
     record::{Back, Record},
     row::Row,
 };
-use crate::base::{Lsn, PartitionId, Timestamp};
+use crate::{
+    base::{Lsn, PartitionId, Timestamp},
+    model::JsonText,
+};
 
 /// A decision being made.
 #[derive(Debug)]
@@ -16,11 +21,18 @@ pub(super) struct Draft<'a, V> {
     pub(super) now: Timestamp,
     first: Lsn,
     records: Vec<Record>,
+    bytes: usize,
 }
 
 impl<'a, V: View> Draft<'a, V> {
     pub(super) fn new(view: &'a V, partition: PartitionId, now: Timestamp) -> Self {
-        Self { view, partition, now, first: view.memory().next_lsn(), records: Vec::new() }
+        let first = view.memory().next_lsn();
+        Self { view, partition, now, first, records: Vec::new(), bytes: 0 }
+    }
+
+    /// Bytes of memory that the records so far take, as reckoned.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The LSN that the next record gets.
@@ -35,8 +47,9 @@ impl<'a, V: View> Draft<'a, V> {
 
     /// Adds a record and says where it will be.
     pub(super) fn push(&mut self, record: impl Into<Record>) -> Lsn {
-        let lsn = self.next_lsn();
-        self.records.push(record.into());
+        let (lsn, record) = (self.next_lsn(), record.into());
+        self.bytes += weight(&record);
+        self.records.push(record);
         lsn
     }
 
@@ -55,4 +68,19 @@ impl<'a, V: View> Draft<'a, V> {
         let missing: Vec<Key> = missing.cloned().collect();
         if missing.is_empty() { Ok(()) } else { Err(Stop::Missing(missing)) }
     }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others of an event are small")]
+fn weight(record: &Record) -> usize {
+    let held = match record {
+        Record::Enrolled(it) => values_bytes(&it.trigger.values),
+        Record::DeliveryRequested(it) => values_bytes(&it.values),
+        _ => 0,
+    };
+    size_of::<Record>() + held
+}
+
+/// Bytes of names and values.
+pub(super) fn values_bytes(values: &BTreeMap<String, JsonText>) -> usize {
+    values.iter().map(|(name, value)| name.len() + value.as_str().len()).sum()
 }

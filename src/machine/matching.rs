@@ -1,10 +1,13 @@
 //! Event to flows: which ones it starts for its customer, and why it does not start the others.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+};
 
 use super::{
     catalog::Published,
-    draft::Draft,
+    draft::{Draft, values_bytes},
     input::{Stop, View},
     key,
     reason::Refusal,
@@ -17,7 +20,8 @@ use crate::{
         FlowId, Lsn, SegmentId,
         id::customer_hash,
         limits::{
-            ERROR_BYTES_MAX, KEY_MEMORY, SEGMENT_DEPTH_MAX, TRIGGER_BYTES_MAX, UNKNOWN_TEXTS_MAX,
+            ERROR_BYTES_MAX, GROUP_BYTES_MAX, KEY_MEMORY, SEGMENT_DEPTH_MAX, TRIGGER_BYTES_MAX,
+            UNKNOWN_TEXTS_MAX,
         },
     },
     model::{
@@ -60,10 +64,10 @@ pub(super) fn match_flows<V: View>(
     let mut refused = Vec::new();
     let mut unknown = BTreeMap::new();
     let view = draft.view;
-    let memberships = RefCell::default();
+    let asked = Asked::default();
     for published in view.catalog().triggered_by(&happened.event.name) {
         let number = published.number;
-        let entered = admit(draft, happened, published, &memberships)
+        let entered = admit(draft, happened, published, &asked)
             .and_then(|key| enrol(draft, happened, published, key));
         match entered {
             Ok(()) => {}
@@ -100,10 +104,10 @@ fn admit<V: View>(
     draft: &Draft<'_, V>,
     happened: &Happened<'_>,
     published: &Published,
-    memberships: &RefCell<Memberships>,
+    asked: &Asked,
 ) -> Result<Option<String>, No> {
     let flow = &published.flow;
-    let judge = Judge { draft, happened, flow: Some(&flow.id), known: memberships };
+    let judge = Judge { draft, happened, flow: Some(&flow.id), asked };
     if let Some(filter) = &flow.trigger.filter {
         match judge.holds(filter, 0)? {
             Ok(true) => {}
@@ -162,9 +166,12 @@ fn enrol<V: View>(
 ) -> Result<(), No> {
     let event = happened.event;
     let trigger = trigger_data(event, published);
-    let bytes: usize = trigger.values.iter().map(|(k, v)| k.len() + v.as_str().len()).sum();
-    if bytes > TRIGGER_BYTES_MAX {
+    if values_bytes(&trigger.values) > TRIGGER_BYTES_MAX {
         return Err(No::Refused(Refusal::TooLarge));
+    }
+    // One enrollment takes a bounded number of steps at once; many of them together need a bound.
+    if draft.bytes() > GROUP_BYTES_MAX {
+        return Err(No::Refused(Refusal::TooMuchAtOnce));
     }
     let named = campaigns_named(event);
     let catalog = draft.view.catalog();
@@ -233,8 +240,16 @@ struct Judge<'a, 'd, V> {
     draft: &'a Draft<'d, V>,
     happened: &'a Happened<'a>,
     flow: Option<&'a FlowId>,
-    /// Memberships judged for this event already: flows and rules ask for the same segments.
-    known: &'a RefCell<Memberships>,
+    asked: &'a Asked,
+}
+
+/// What conditions of this event have found out and spent already.
+#[derive(Default)]
+struct Asked {
+    /// Memberships: flows and rules ask for the same segments.
+    memberships: RefCell<Memberships>,
+    /// Bytes read.
+    reads: Cell<u64>,
 }
 
 type Verdict<T> = Result<Result<T, Unknown>, Stop>;
@@ -256,11 +271,11 @@ impl<V: View> Judge<'_, '_, V> {
     }
 
     fn in_segment(&self, id: &SegmentId, depth: usize) -> Verdict<bool> {
-        if let Some(known) = self.known.borrow().get(id) {
+        if let Some(known) = self.asked.memberships.borrow().get(id) {
             return Ok(known.clone());
         }
         let verdict = self.judge_segment(id, depth)?;
-        self.known.borrow_mut().insert(id.clone(), verdict.clone());
+        self.asked.memberships.borrow_mut().insert(id.clone(), verdict.clone());
         Ok(verdict)
     }
 
@@ -305,6 +320,7 @@ impl<V: View> Judge<'_, '_, V> {
             customer: Some(&self.happened.customer),
             event: self.flow.and(Some(self.happened.event)),
             flow: self.flow,
+            reads: &self.asked.reads,
             activity: &|name| self.activity(name),
             segment: &|id| memberships.get(id).cloned().unwrap_or_else(unasked),
         })

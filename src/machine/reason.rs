@@ -76,6 +76,8 @@ reasons! {
         TooLarge = 9, "too_large";
         /// The event is older than events may be to enrol.
         TooOld = 10, "too_old";
+        /// What other flows did about the same event fills what one event may cause.
+        TooMuchAtOnce = 11, "too_much_at_once";
     }
 
     /// Why a step sent nothing.

@@ -10,13 +10,17 @@ use super::{
     delivery::Outcome,
     input::{Answer, Input, Rejection},
     memory::Memory,
+    reason::Refusal,
     record::{Record, Source},
     row::Row,
 };
 use crate::{
     base::{
         ContentHash, DeliveryId, EnrollmentId, Lsn, Span, Timestamp,
-        limits::{ATTEMPTS_MAX, ATTRIBUTES_BYTES_MAX, EVENT_AHEAD_MAX, JSON_DEPTH_MAX},
+        limits::{
+            ATTEMPTS_MAX, ATTRIBUTES_BYTES_MAX, EVENT_AHEAD_MAX, GROUP_BYTES_MAX, JSON_DEPTH_MAX,
+            SUBSCRIPTIONS_MAX,
+        },
     },
     model::{CustomerUpdate, Event, JsonText, LineCode, PushKeys, Subscription},
 };
@@ -123,6 +127,40 @@ fn attributes_that_grow_too_large_are_rejected() {
     assert_eq!(world.give(now(), &set("two")), Err(Rejection::CustomerTooLarge));
     world.accept(now(), &customer(r#"{"id":"a","attributes":{"one":null}}"#));
     world.accept(now(), &set("two"));
+}
+
+/// A message to sixteen devices holds its values sixteen times; a hundred flows that send one would
+/// be a group of tens of megabytes.
+#[test]
+fn one_event_causes_a_bounded_group() {
+    let flows = 100;
+    let segment = |n| serde_json::json!({ "id": format!("s{n}"), "name": "S", "rule": "true" });
+    let flow = |n| {
+        let config = serde_json::json!({ "title": "-", "body": "{{ event.properties.x }}" });
+        let step = serde_json::json!({ "id": "p", "step_order": 1, "step_type": "SEND_PUSH",
+                                       "config": config });
+        serde_json::json!({ "id": format!("f{n}"), "name": "F", "segment": format!("s{n}"),
+                            "trigger": { "event": "go" }, "steps": [step] })
+    };
+    let all = serde_json::json!({
+        "segments": (0..flows).map(segment).collect::<Vec<_>>(),
+        "flows": (0..flows).map(flow).collect::<Vec<_>>(),
+    });
+    let mut world = World::new(&all.to_string());
+    let keys = serde_json::json!({ "p256dh": "k", "auth": "a" });
+    let device = |n| serde_json::json!({ "endpoint": format!("https://{n}"), "keys": keys });
+    let devices: Vec<_> = (0..SUBSCRIPTIONS_MAX).map(device).collect();
+    world.accept(now(), &customer(&serde_json::json!({ "id": "a", "push": devices }).to_string()));
+    let line = serde_json::json!({ "name": "go", "customer": "a",
+                                   "properties": { "x": "x".repeat(16_000) } });
+    let (_, records) = world.accept(now(), &event(&line.to_string()));
+    let bytes: usize = records.iter().map(|it| it.encode().len()).sum();
+    let one_flow = (SUBSCRIPTIONS_MAX + 1) * 20_000;
+    assert!((GROUP_BYTES_MAX / 2..GROUP_BYTES_MAX + one_flow).contains(&bytes), "{bytes}");
+    let Some(Record::EntriesRefused(it)) = records.last() else { panic!("some are refused") };
+    assert!(it.refused.iter().all(|(_, why)| *why == Refusal::TooMuchAtOnce), "{it:?}");
+    let enrolled = records.iter().filter(|it| it.name() == "Enrolled").count();
+    assert_eq!(enrolled + it.refused.len(), flows);
 }
 
 /// Callers can build what no line says; records and rows have a size that it must not exceed.

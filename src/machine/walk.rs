@@ -6,7 +6,7 @@ use super::{
     apply::TimerSet,
     catalog::Published,
     delivery::Recipient,
-    draft::Draft,
+    draft::{Draft, values_bytes},
     input::{Answer, Stop, View},
     key,
     memory::{index, number},
@@ -268,8 +268,7 @@ impl<'a> Walker<'a> {
             Some((path, value))
         });
         let values: BTreeMap<_, _> = values.collect();
-        let bytes: usize = values.iter().map(|(path, it)| path.len() + it.as_str().len()).sum();
-        (bytes <= VALUES_BYTES_MAX).then_some(values)
+        (values_bytes(&values) <= VALUES_BYTES_MAX).then_some(values)
     }
 
     fn value<V: View>(&self, draft: &Draft<'_, V>, path: &str) -> Option<JsonText> {

@@ -10,7 +10,10 @@ use super::{
     segment::Segment,
     validate::{Drafts, validate},
 };
-use crate::base::{ContentHash, FlowId, SegmentId};
+use crate::base::{
+    CampaignId, ContentHash, FlowId, SegmentId,
+    limits::{CAMPAIGNS_MAX, FLOWS_MAX, SEGMENTS_MAX},
+};
 
 /// What some files define.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,10 +44,16 @@ pub struct Document<T> {
 pub struct Known {
     /// The stored segments, and the flow that is linked to each.
     pub segments: BTreeMap<SegmentId, Option<FlowId>>,
-    /// The stored flows.
-    pub flows: BTreeSet<FlowId>,
+    /// The stored flows, and the event that starts each.
+    pub flows: BTreeMap<FlowId, String>,
     /// The segments that the rule of a stored segment asks for, where it asks for any.
     pub segment_rules: BTreeMap<SegmentId, BTreeSet<SegmentId>>,
+    /// The stored campaigns.
+    pub campaigns: BTreeSet<CampaignId>,
+    /// The documents in force.
+    pub documents: BTreeSet<ContentHash>,
+    /// Bytes of memory that all stored definitions take, as reckoned.
+    pub weight: usize,
 }
 
 /// What stored documents are called in findings.
@@ -86,13 +95,22 @@ fn read(at: &At<'_>, drafts: &mut Drafts, report: &mut Report) {
     let (segments, flows) = (root.take("segments"), root.take("flows"));
     let campaigns = root.take("campaigns");
     root.finish(report);
-    each(segments, report, |at, report| drafts.segments.extend(parse::segment(at, report)));
-    each(flows, report, |at, report| drafts.flows.extend(parse::flow(at, report)));
-    each(campaigns, report, |at, report| drafts.campaigns.extend(parse::campaign(at, report)));
+    each(segments, SEGMENTS_MAX, report, |at, report| {
+        drafts.segments.extend(parse::segment(at, report));
+    });
+    each(flows, FLOWS_MAX, report, |at, report| drafts.flows.extend(parse::flow(at, report)));
+    each(campaigns, CAMPAIGNS_MAX, report, |at, report| {
+        drafts.campaigns.extend(parse::campaign(at, report));
+    });
 }
 
-fn each(list: Option<At<'_>>, report: &mut Report, mut read: impl FnMut(&At<'_>, &mut Report)) {
-    let items = list.map(|list| list.items(report, usize::MAX));
+fn each(
+    list: Option<At<'_>>,
+    max: usize,
+    report: &mut Report,
+    mut read: impl FnMut(&At<'_>, &mut Report),
+) {
+    let items = list.map(|list| list.items(report, max));
     for item in items.into_iter().flatten() {
         read(&item, report);
     }
@@ -103,7 +121,8 @@ fn stored<I, T>(
     json: &str,
     read: impl FnOnce(&At<'_>, &mut Report) -> Option<Draft<I, T>>,
 ) -> Result<T, Findings> {
-    let mut report = Report::default();
+    // What is stored was within bounds when it came, whatever they were.
+    let mut report = Report::unbounded();
     let source = Source::new(0, STORED, json.as_bytes(), &mut report);
     let tree = parse::tree(0, source.text, &mut report);
     let draft = tree.as_ref().and_then(|tree| read(&At::root(tree, 0), &mut report));

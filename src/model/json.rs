@@ -101,21 +101,37 @@ pub(super) fn too_deep_at(bytes: &[u8]) -> Option<usize> {
     nesting(bytes).position(|depth| depth > JSON_DEPTH_MAX)
 }
 
+/// How many values a text holds, at most. Needs no valid JSON either.
+pub(super) fn count_values(bytes: &[u8]) -> usize {
+    let (mut quoted, mut escaped) = (false, false);
+    let begins = |byte: &&u8| is_structure(**byte, &mut quoted, &mut escaped);
+    1 + bytes.iter().filter(begins).filter(|byte| b",[{".contains(*byte)).count()
+}
+
 /// After each byte, how many brackets are open outside of texts.
 fn nesting(bytes: &[u8]) -> impl Iterator<Item = usize> {
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
     bytes.iter().map(move |byte| {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ if quoted => {}
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
+        if is_structure(*byte, &mut quoted, &mut escaped) {
+            match byte {
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
         }
         depth
     })
+}
+
+/// Whether the byte stands outside of texts, given what came before it.
+const fn is_structure(byte: u8, quoted: &mut bool, escaped: &mut bool) -> bool {
+    match byte {
+        _ if *escaped => *escaped = false,
+        b'\\' if *quoted => *escaped = true,
+        b'"' => *quoted = !*quoted,
+        _ => return !*quoted,
+    }
+    false
 }
 
 /// Reads one value to the end as strictly as [`JsonText`] does, but keeps duplicate keys for the
@@ -123,8 +139,59 @@ fn nesting(bytes: &[u8]) -> impl Iterator<Item = usize> {
 pub(super) fn check(
     reader: &mut serde_json::Deserializer<serde_json::de::StrRead<'_>>,
 ) -> Result<(), serde_json::Error> {
-    serde_json::Value::deserialize(&mut *reader)?;
+    Discard::deserialize(&mut *reader)?;
     reader.end()
+}
+
+/// Any value, read as strictly as one that is kept, and dropped.
+struct Discard;
+
+impl<'de> Deserialize<'de> for Discard {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Discard {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        while entries.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
 }
 
 /// Writes the value it reads as compact text.
@@ -257,6 +324,9 @@ mod tests {
         }
         assert!(JsonText::parse(&"[".repeat(1_000_000)).is_err());
         assert_eq!(too_deep_at(br#""[[\"[[""#), None);
+        for (text, count) in [("", 1), ("[]", 2), (r#"{"a":[1,"[,{\",{"],"b":{}}"#, 6)] {
+            assert_eq!(count_values(text.as_bytes()), count, "{text}");
+        }
     }
 
     proptest! {

@@ -136,7 +136,7 @@ pub(super) fn read<'de, T: Deserialize<'de>>(line: &'de [u8]) -> Result<T, LineE
 }
 
 /// Where serde_json stood, in bytes from 0.
-fn offset_of(text: &str, error: &serde_json::Error) -> usize {
+pub(super) fn offset_of(text: &str, error: &serde_json::Error) -> usize {
     let before = text.split_inclusive('\n').take(error.line().saturating_sub(1));
     let before: usize = before.map(str::len).sum();
     (before + error.column().saturating_sub(1)).min(text.len())

@@ -20,6 +20,7 @@ pub mod step;
 pub mod template;
 pub mod trigger;
 mod validate;
+mod weight;
 
 pub use activity::Activity;
 pub use campaign::Campaign;

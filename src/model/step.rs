@@ -181,7 +181,8 @@ impl Action {
         }
     }
 
-    fn templates(&self) -> Vec<&Template> {
+    /// All of its templates.
+    pub(super) fn templates(&self) -> Vec<&Template> {
         match self {
             Self::SendEmail(email) => {
                 let optional = [&email.text, &email.html, &email.from, &email.reply_to];

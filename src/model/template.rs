@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, value::ValueKind};
+use minijinja::{
+    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value,
+    value::{Kwargs, ValueKind},
+};
 
 use super::{finding::Fault, json::JsonText};
 use crate::base::limits::{
@@ -53,6 +56,10 @@ const VARIABLES: [&str; 17] = [
 
 /// The one template of an environment.
 const NAME: &str = "template";
+/// A function of Jinja that is not there.
+const NAMESPACE: &str = "namespace";
+/// Spaces that the filter `tojson` indents by.
+const INDENT_MAX: usize = 16;
 /// Calls, blocks and macros inside each other.
 const RECURSION_MAX: usize = 64;
 
@@ -104,13 +111,19 @@ impl Template {
             template
                 .render_captured_to(context(values), &mut text)
                 .map_err(|error| explain(&error))?;
-            Ok(String::from_utf8(text.0).expect("minijinja writes UTF-8"))
+            Ok(text.into_text())
         })
     }
 }
 
 /// Text of at most [`RENDERED_BYTES_MAX`].
 struct Bounded(Vec<u8>);
+
+impl Bounded {
+    fn into_text(self) -> String {
+        String::from_utf8(self.0).expect("minijinja writes UTF-8")
+    }
+}
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -155,16 +168,45 @@ fn environment(source: &str, form: Form) -> Result<Environment<'static>, Fault> 
         if value.kind() == ValueKind::Bool {
             return write!(out, "{}", value.is_true()).map_err(minijinja::Error::from);
         }
+        if matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
+            // Printed into a variable it meets no other bound, and a short template can build a
+            // value that prints for ever.
+            let mut text = Bounded(Vec::new());
+            io::Write::write_fmt(&mut text, format_args!("{value}"))
+                .map_err(|_| ErrorKind::WriteFailure)?;
+            return minijinja::escape_formatter(out, state, &Value::from(text.into_text()));
+        }
         minijinja::escape_formatter(out, state, value)
     });
+    environment.add_filter("tojson", tojson);
     // It would print what the template did not ask for.
     environment.remove_global("debug");
+    // What holds itself is printed and compared until the stack ends. Definitions that were stored
+    // when this was there still open; their messages are skipped.
+    environment.add_function(NAMESPACE, || {
+        let message = "there is no namespace here; use the filter `sum`, or `set` without one";
+        Err::<Value, _>(minijinja::Error::new(ErrorKind::UnknownFunction, message))
+    });
     environment.set_debug(false);
     environment.add_template_owned(NAME, source.to_owned()).map_err(|error| {
         let help = "templates are written like Hello {{ customer.attributes.name }}";
         Fault::new("template", explain(&error).0, help)
     })?;
     Ok(environment)
+}
+
+/// As minijinja's, which would indent by any number of spaces.
+fn tojson(value: &Value, indent: Option<Value>, args: Kwargs) -> Result<Value, minijinja::Error> {
+    let indent: Option<Value> = match indent {
+        Some(indent) => Some(indent),
+        None => args.get("indent")?,
+    };
+    args.assert_all_used()?;
+    if indent.as_ref().and_then(Value::as_usize).is_some_and(|spaces| spaces > INDENT_MAX) {
+        let message = format!("tojson indents by at most {INDENT_MAX} spaces");
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, message));
+    }
+    minijinja::filters::tojson(value, indent, std::iter::empty::<(String, Value)>().collect())
 }
 
 /// The message with its line, without values and source lines.

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::base::{
     CampaignId, FlowId, SegmentId,
-    limits::{FLOWS_MAX, SEGMENT_DEPTH_MAX},
+    limits::{
+        CAMPAIGNS_MAX, CATALOG_BYTES_MAX, EVENT_FLOWS_MAX, FLOWS_MAX, SEGMENT_DEPTH_MAX,
+        SEGMENTS_MAX,
+    },
 };
 
 /// All that some files define.
@@ -28,7 +31,11 @@ pub(super) fn validate(drafts: &Drafts, known: &Known, report: &mut Report) {
     unique(drafts.flows.iter().map(|draft| (draft.id.as_str(), &draft.spot)), "flow", report);
     let campaigns = drafts.campaigns.iter().map(|draft| (draft.id.as_str(), &draft.spot));
     unique(campaigns, "campaign", report);
-    count_flows(drafts, known, report);
+    count(&drafts.segments, known.segments.keys(), ("segments", SEGMENTS_MAX), report);
+    count(&drafts.flows, known.flows.keys(), ("flows", FLOWS_MAX), report);
+    count_by_event(drafts, known, report);
+    count(&drafts.campaigns, &known.campaigns, ("campaigns", CAMPAIGNS_MAX), report);
+    weigh(drafts, known, report);
     references(drafts, known, report);
     links(drafts, known, report);
     rules(drafts, known, report);
@@ -44,18 +51,73 @@ fn unique<'a>(ids: impl Iterator<Item = (&'a str, &'a Spot)>, kind: &str, report
     }
 }
 
-fn count_flows(drafts: &Drafts, known: &Known, report: &mut Report) {
-    let all: BTreeSet<_> = known.flows.iter().chain(drafts.flows.iter().map(|d| &d.id)).collect();
-    if let Some(last) = drafts.flows.last().filter(|_| all.len() > FLOWS_MAX) {
-        let message = format!("{} flows", all.len());
-        report.error(&last.spot, "too_large", message, format!("at most {FLOWS_MAX}"));
+/// A directory has so many of a kind, stored ones and new ones.
+fn count<'a, I: Ord + 'a, T>(
+    drafts: &'a [Draft<I, T>],
+    stored: impl IntoIterator<Item = &'a I>,
+    (kind, max): (&str, usize),
+    report: &mut Report,
+) {
+    let all: BTreeSet<_> = stored.into_iter().chain(drafts.iter().map(|it| &it.id)).collect();
+    if let Some(last) = drafts.last().filter(|_| all.len() > max) {
+        let message = format!("{} {kind} with those that are stored", all.len());
+        report.error(&last.spot, "too_large", message, format!("a directory has at most {max}"));
     }
+}
+
+/// Every flow that an event may start is judged for each such event.
+fn count_by_event(drafts: &Drafts, known: &Known, report: &mut Report) {
+    let again: BTreeSet<_> = drafts.flows.iter().map(|draft| &draft.id).collect();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, event) in known.flows.iter().filter(|(id, _)| !again.contains(id)) {
+        *counts.entry(event).or_default() += 1;
+    }
+    for draft in &drafts.flows {
+        let Some(document) = &draft.document else { continue };
+        let event = document.value.trigger.event.as_str();
+        let count = counts.entry(event).or_default();
+        *count += 1;
+        if *count == EVENT_FLOWS_MAX + 1 {
+            let message = format!("more than {EVENT_FLOWS_MAX} flows start at `{event}`");
+            let help = "let one flow do the work of several, or name events more exactly";
+            report.error(&draft.spot, "too_large", message, help);
+        }
+    }
+}
+
+/// A directory compiles all that it holds when it is opened, and must not run out of memory then.
+fn weigh(drafts: &Drafts, known: &Known, report: &mut Report) {
+    let segments = drafts.segments.iter().map(|it| news(it, known, Segment::weight));
+    let flows = drafts.flows.iter().map(|it| news(it, known, Flow::weight));
+    let campaigns = drafts.campaigns.iter().map(|it| news(it, known, Campaign::weight));
+    let mut total = known.weight;
+    for (spot, weight) in segments.chain(flows).chain(campaigns).filter(|(_, it)| *it > 0) {
+        total += weight;
+        if total > CATALOG_BYTES_MAX {
+            let message = "with this the directory would hold too many definitions";
+            let help = format!(
+                "all that are stored, old versions of flows included, take at most \
+                 {CATALOG_BYTES_MAX} bytes of memory; begin a new directory"
+            );
+            return report.error(spot, "too_large", message, help);
+        }
+    }
+}
+
+/// What a draft adds to what is stored.
+fn news<'a, I, T>(
+    draft: &'a Draft<I, T>,
+    known: &Known,
+    weight: impl Fn(&T) -> usize,
+) -> (&'a Spot, usize) {
+    let new = draft.document.as_ref().filter(|it| !known.documents.contains(&it.hash));
+    (&draft.spot, new.map_or(0, |it| weight(&it.value)))
 }
 
 fn references(drafts: &Drafts, known: &Known, report: &mut Report) {
     let segments: BTreeSet<_> =
         known.segments.keys().chain(drafts.segments.iter().map(|draft| &draft.id)).collect();
-    let flows: BTreeSet<_> = known.flows.iter().chain(drafts.flows.iter().map(|d| &d.id)).collect();
+    let flows: BTreeSet<_> = known.flows.keys().chain(drafts.flows.iter().map(|d| &d.id)).collect();
     let of_segments = drafts.segments.iter().flat_map(|draft| &draft.segments);
     let of_flows = drafts.flows.iter().flat_map(|draft| draft.segments.iter().chain(&draft.link));
     for (id, spot) in of_segments.chain(of_flows).filter(|(id, _)| !segments.contains(id)) {

@@ -25,7 +25,7 @@ use super::{
     Error,
     chunk::{self, Chunk, ChunkBuilder, ChunkKind, Header, Record, Stamp},
 };
-use crate::base::{InstanceId, Lsn, PartitionId, Timestamp, planted::is_planted};
+use crate::base::{InstanceId, Lsn, Malformed, PartitionId, Timestamp, planted::is_planted};
 
 /// Whether the group at the end of a chunk goes on in the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +126,11 @@ impl Fold {
     /// The time of the last record of a whole group.
     pub fn last_time(&self) -> Timestamp {
         self.last_time
+    }
+
+    /// Whether what comes next names this chunk as the one before it.
+    pub fn follows(&self, chunk: &[u8]) -> bool {
+        self.next_n > 0 && chunk::stored_crc(chunk) == self.previous_crc
     }
 
     /// Whether no group is unfinished, so that the fold may be saved.
@@ -296,6 +301,11 @@ impl Fold {
 /// Says that the chunk at `position` is damaged.
 pub(super) fn damaged(position: u64, what: impl Into<String>) -> Error {
     Error::Damaged { what: what.into(), place: place(position) }
+}
+
+/// For `map_err`: the bytes at `position` are no chunk.
+pub(super) fn malformed(position: u64) -> impl FnOnce(Malformed) -> Error {
+    move |why| damaged(position, why.to_string())
 }
 
 fn place(position: u64) -> String {

@@ -3,7 +3,8 @@
 //!
 //! It has two slots of 512 bytes that are written in turn, so that a torn write leaves the other. A
 //! slot is: magic `ONWH`, version (u8), sequence (u64), instance (16), partition (u16), epoch (u64),
-//! position (u64), LSN (u64), time (i64), zeros, CRC-32C of all that (u32).
+//! position (u64), LSN (u64), time (i64), alive (i64), zeros, CRC-32C of all that (u32). Version 1 had
+//! no `alive`.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,10 +14,12 @@ use std::{
 };
 
 use super::{Error, Fold, frame};
-use crate::base::{InstanceId, Lsn, Malformed, PartitionId, Timestamp};
+use crate::base::{InstanceId, Lsn, Malformed, PartitionId, Reader, Timestamp};
 
 const MAGIC: [u8; 4] = *b"ONWH";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version that did not say when the engine was last seen alive.
+const VERSION_1: u8 = 1;
 const SLOT_BYTES: usize = 512;
 const CRC_BYTES: usize = 4;
 
@@ -35,11 +38,14 @@ pub struct HeadState {
     pub lsn: Lsn,
     /// When it happened, in engine time.
     pub time: Timestamp,
+    /// When the engine last looked at its clock, as far as was written down; `time` or later.
+    pub alive: Timestamp,
 }
 
 impl HeadState {
-    /// What to write once everything that `fold` has counted is durable.
-    pub fn of(fold: &Fold) -> Self {
+    /// What to write once everything that `fold` has counted is durable, by an engine that was
+    /// running at `alive`.
+    pub fn of(fold: &Fold, alive: Timestamp) -> Self {
         Self {
             instance: fold.instance(),
             partition: fold.partition(),
@@ -47,6 +53,7 @@ impl HeadState {
             position: fold.position(),
             lsn: fold.last_lsn(),
             time: fold.last_time(),
+            alive: alive.max(fold.last_time()),
         }
     }
 
@@ -77,13 +84,15 @@ pub struct Head {
     /// None until the first write.
     file: Option<File>,
     sequence: u64,
+    /// What it says.
+    last: Option<HeadState>,
 }
 
 impl Head {
     /// Opens `<dir>/head` and reads its newest whole slot; nothing where there is no such file yet.
     pub fn open(dir: &Path) -> Result<(Self, Option<HeadState>), Error> {
         let path = dir.join("head");
-        let mut head = Self { dir: dir.to_owned(), file: None, sequence: 0 };
+        let mut head = Self { dir: dir.to_owned(), file: None, sequence: 0, last: None };
         if !path.exists() {
             return Ok((head, None));
         }
@@ -96,12 +105,21 @@ impl Head {
         let mut options = OpenOptions::new();
         head.file = Some(options.write(true).open(&path).map_err(Error::io("open", &path))?);
         head.sequence = sequence;
+        head.last = Some(state.clone());
         Ok((head, Some(state)))
+    }
+
+    /// Gives the directory `to` the head of `from`, as it is.
+    pub fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+        let (_, state) = Self::open(from)?;
+        let (mut head, _) = Self::open(to)?;
+        state.map_or(Ok(()), |state| head.write(&state))
     }
 
     /// Writes `state` over the older slot and syncs it.
     pub fn write(&mut self, state: &HeadState) -> Result<(), Error> {
         self.sequence += 1;
+        self.last = Some(state.clone());
         let slot = encode(self.sequence, state);
         let path = self.dir.join("head");
         let Some(file) = &self.file else {
@@ -112,6 +130,13 @@ impl Head {
         file.write_all_at(&slot, offset)
             .and_then(|()| file.sync_data())
             .map_err(Error::io("write", &path))
+    }
+
+    /// Writes what it says once more, by an engine that is running at `alive`.
+    pub fn write_alive(&mut self, alive: Timestamp) -> Result<(), Error> {
+        let Some(mut state) = self.last.clone() else { return Ok(()) };
+        state.alive = alive.max(state.time);
+        self.write(&state)
     }
 
     /// Makes the file whole before it has its name, so that there is never one without a slot.
@@ -137,24 +162,36 @@ pub(crate) fn encode(sequence: u64, state: &HeadState) -> Vec<u8> {
         for number in [state.epoch, state.position, state.lsn.0] {
             out.extend_from_slice(&number.to_be_bytes());
         }
-        out.extend_from_slice(&state.time.micros().to_be_bytes());
+        for time in [state.time, state.alive] {
+            out.extend_from_slice(&time.micros().to_be_bytes());
+        }
         out.resize(SLOT_BYTES - CRC_BYTES, 0);
     })
 }
 
 pub(crate) fn decode(slot: &[u8]) -> Result<(u64, HeadState), Malformed> {
-    let mut reader = frame::open(MAGIC, VERSION, slot)?;
+    let newest = frame::open(MAGIC, VERSION, slot);
+    let is_newest = newest.is_ok();
+    let mut reader = newest.or_else(|_| frame::open(MAGIC, VERSION_1, slot))?;
     let sequence = reader.u64()?;
-    let state = HeadState {
+    let mut state = HeadState {
         instance: InstanceId(reader.array()?),
         partition: PartitionId(reader.u16()?),
         epoch: reader.u64()?,
         position: reader.u64()?,
         lsn: Lsn(reader.u64()?),
-        time: Timestamp::from_micros(reader.i64()?)
-            .map_err(|_| Malformed("a time outside 1970 to 9999"))?,
+        time: read_time(&mut reader)?,
+        alive: Timestamp::EPOCH,
     };
+    state.alive = if is_newest { read_time(&mut reader)? } else { state.time };
+    if state.alive < state.time {
+        return Err(Malformed("last seen alive before its last record"));
+    }
     Ok((sequence, state))
+}
+
+fn read_time(reader: &mut Reader<'_>) -> Result<Timestamp, Malformed> {
+    Timestamp::from_micros(reader.i64()?).map_err(|_| Malformed("a time outside 1970 to 9999"))
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ struct Shared {
     durable: BTreeMap<Key, Value>,
     /// What happened since, in order.
     unsynced: Vec<(Key, Option<Value>)>,
+    /// Bytes that are free; none: no limit.
+    free: Option<u64>,
 }
 
 impl Shared {
@@ -61,7 +63,7 @@ impl MemoryStore {
         for (key, value) in shared.unsynced.iter().filter(|((tree, _), _)| keep(*tree)) {
             set(&mut durable, key.clone(), value.clone());
         }
-        let shared = Shared { live: durable.clone(), durable, unsynced: Vec::new() };
+        let shared = Shared { live: durable.clone(), durable, unsynced: Vec::new(), free: None };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
@@ -73,6 +75,11 @@ impl MemoryStore {
     /// What was under `key` at the last sync.
     pub fn synced(&self, tree: Tree, key: &[u8]) -> Option<Vec<u8>> {
         self.shared().durable.get(&(tree, key.to_vec())).map(|value| value.to_vec())
+    }
+
+    /// Says that so many bytes are free from now on. What is written does not count.
+    pub fn set_free_bytes(&self, free: u64) {
+        self.shared().free = Some(free);
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -132,6 +139,10 @@ impl Store for MemoryStore {
     fn size_on_disk(&self) -> Result<u64, Error> {
         let bytes = |value: &Value| crate::base::bytes::length_of(value);
         Ok(self.shared().live.values().map(bytes).sum())
+    }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        Ok(self.shared().free.unwrap_or(u64::MAX))
     }
 }
 

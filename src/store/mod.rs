@@ -14,7 +14,9 @@
 //! **Architecture invariant:** nothing here knows flows: records are kinds and bytes, rows a trait.
 //! Only `sled.rs` names sled, and nothing above this layer reads the trees.
 
+pub mod backup;
 pub mod base;
+pub mod beside;
 pub mod checkpoint;
 pub mod chunk;
 mod error;
@@ -25,8 +27,10 @@ pub mod head;
 pub mod image;
 pub mod log;
 mod memory;
+pub mod mirror;
 pub mod page;
 mod sled;
+mod space;
 pub mod table;
 pub mod timers;
 
@@ -46,10 +50,14 @@ pub use self::{
     log::{LocalLog, Log, RecordReader},
     memory::MemoryStore,
     page::{Key, Page, Row},
+    sled::Lock,
     sled::SledStore,
+    space::{Shortage, free_bytes},
     table::{Found, Table},
     timers::{Timer, Timers},
 };
+
+use std::path::Path;
 
 /// What every fallible function here returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -106,6 +114,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn sync(&self) -> Result<(), Error>;
     /// Bytes that the store occupies.
     fn size_on_disk(&self) -> Result<u64, Error>;
+    /// Bytes that the device still has room for; asked after an error as well.
+    fn free_bytes(&self) -> Result<u64, Error> {
+        Ok(u64::MAX)
+    }
+    /// Where it is, for messages.
+    fn path(&self) -> &Path {
+        Path::new("memory")
+    }
 }
 
 /// Checks what every back end relies on.

@@ -22,7 +22,7 @@ use std::{
 
 use sled::IVec;
 
-use super::{Entry, Error, Inserted, Store, Tree, assert_storable};
+use super::{Entry, Error, Inserted, Store, Tree, assert_storable, beside, free_bytes};
 use crate::base::{limits::SEGMENT_BYTES, planted::is_planted};
 
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -40,12 +40,20 @@ pub struct SledStore {
     device: Mutex<File>,
     poisoned: AtomicBool,
     /// Held until sled's handle is gone.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl SledStore {
     /// Opens the directory, creating it if need be, and holds it until dropped.
     pub fn open(dir: &Path) -> Result<Self, Error> {
+        if beside::is_reserved(dir) {
+            return Err(Error::Unfinished { path: dir.to_owned() });
+        }
+        Self::open_unfinished(dir)
+    }
+
+    /// Opens a directory that is being made.
+    pub fn open_unfinished(dir: &Path) -> Result<Self, Error> {
         let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
         create_dir(&dir)?;
         let lock = lock(&dir)?;
@@ -58,12 +66,12 @@ impl SledStore {
             db,
             device: Mutex::new(device),
             poisoned: AtomicBool::new(false),
-            _lock: lock,
+            lock,
             dir,
         };
         store.sync()?;
-        sync_path(&store.dir.join("conf"))?;
-        sync_path(&store.dir)?;
+        beside::sync(&store.dir.join("conf"))?;
+        beside::sync(&store.dir)?;
         Ok(store)
     }
 
@@ -74,6 +82,25 @@ impl SledStore {
         } else {
             Err(Error::Missing { path: dir.to_owned() })
         }
+    }
+
+    /// Closes the directory and keeps it locked. Nothing of sled looks at its files after this,
+    /// so they may be moved.
+    pub fn close(self) -> Result<Lock, Error> {
+        let Self { dir, trees, db, device, lock, .. } = self;
+        drop((trees, db));
+        let device = device.into_inner().expect("no holder of this lock panics");
+        // sled locks its file until the last of its threads has let go.
+        for _ in 0..LOCK_TRIES {
+            match device.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::WouldBlock) => pause(),
+                Err(TryLockError::Error(source)) => {
+                    return Err(Error::io("lock", &dir.join("db"))(source));
+                }
+            }
+        }
+        Err(Error::InUse { path: dir })
     }
 
     fn tree(&self, tree: Tree) -> &sled::Tree {
@@ -158,6 +185,14 @@ impl Store for SledStore {
     fn size_on_disk(&self) -> Result<u64, Error> {
         self.call("measure", || self.db.size_on_disk())
     }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        free_bytes(&self.dir)
+    }
+
+    fn path(&self) -> &Path {
+        &self.dir
+    }
 }
 
 fn entry((key, value): (IVec, IVec)) -> Entry {
@@ -171,13 +206,13 @@ fn create_dir(dir: &Path) -> Result<(), Error> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|it| !it.exists()).collect();
     fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     // A new directory is durable once the one that holds it is.
-    missing.iter().filter_map(|it| it.parent()).try_for_each(sync_path)
+    missing.iter().filter_map(|it| it.parent()).try_for_each(beside::sync)
 }
 
 /// The lock of a directory. Closing the file is not enough to release it: a child that another
 /// thread is starting has a descriptor of it too, until it runs its own program.
 #[derive(Debug)]
-struct Lock(File);
+pub struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -247,10 +282,14 @@ fn open_when_unlocked(dir: &Path) -> Result<sled::Db, Error> {
                 if source.to_string().starts_with("could not acquire lock") => {}
             other => return other,
         }
-        // Waiting on a channel that nobody sends on is the pause that our rules allow.
-        let _ = crossbeam_channel::never::<()>().recv_timeout(LOCK_PAUSE);
+        pause();
     }
     Err(Error::InUse { path: dir.to_owned() })
+}
+
+/// Waiting on a channel that nobody sends on is the pause that our rules allow.
+fn pause() {
+    let _ = crossbeam_channel::never::<()>().recv_timeout(LOCK_PAUSE);
 }
 
 fn open_trees(dir: &Path, db: &sled::Db) -> Result<[sled::Tree; 4], Error> {
@@ -288,10 +327,6 @@ fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     found.sort();
     Ok(found)
-}
-
-fn sync_path(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
 }
 
 /// The one place where sled runs: its errors and panics become ours.

@@ -1,16 +1,22 @@
 //! The program from outside: commands, exit codes and what is printed.
 
+mod copies;
 mod directory;
+mod hostile;
 mod input;
 mod read;
 mod run;
 mod trim;
+mod upgrade;
 mod validate;
 
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -117,6 +123,36 @@ fn end(command: &mut Command) -> Ended {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let code = output.status.code().expect("no signal ended it");
     Ended { code, out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Runs a command to its end and says how much memory it had at its peak, in MiB.
+fn end_with_peak(command: &mut Command) -> (Ended, u64) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    // Both are read while it runs: a full pipe would stop it.
+    let (out, err) = (read(child.stdout.take().unwrap()), read(child.stderr.take().unwrap()));
+    let mut peak = 0;
+    let code = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code().expect("no signal ended it");
+        }
+        let text = fs::read_to_string(&status).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        peak = peak.max(kib.unwrap_or(0));
+        // The peak only grows, so a look now and then is enough.
+        let _ = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(2));
+    };
+    let text = |thread: JoinHandle<Vec<u8>>| String::from_utf8(thread.join().unwrap()).unwrap();
+    (Ended { code, out: text(out), err: text(err) }, peak.div_ceil(1024))
+}
+
+fn read(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).unwrap();
+        bytes
+    })
 }
 
 /// The example shop.

@@ -1,7 +1,10 @@
 //! The library as another program embeds it.
 
 mod api;
+mod backup;
+mod clock;
 mod delivery;
+mod hostile;
 mod opening;
 mod trim;
 

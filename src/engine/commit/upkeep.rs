@@ -6,7 +6,7 @@
 
 use tracing::trace_span;
 
-use super::{Work, Worker};
+use super::{Worker, saving::Work};
 use crate::{
     base::{Lsn, Span, limits::PAGE_BYTES_MAX},
     machine::row::Row,

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     base::{Clock, DeliveryId, Lsn, Timestamp},
     engine::{
+        present::AHEAD_MAX,
         recover::{self, Opening},
         runner::{Outbound, Report, Runner},
     },
@@ -74,8 +75,8 @@ pub struct Drive {
     now: Timestamp,
     until: Option<Timestamp>,
     pace: Pace,
-    /// The engine's time and the clock's at the same moment, once the clock has been asked.
-    origin: Option<(Timestamp, Timestamp)>,
+    /// How the clock runs, once it has been asked.
+    origin: Option<Origin>,
     first: Lsn,
 }
 
@@ -83,6 +84,14 @@ impl std::fmt::Debug for Drive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Drive").field("now", &self.now).finish_non_exhaustive()
     }
+}
+
+/// The engine's time and the clock's at the same moment, and the latest that the clock has said.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    engine: Timestamp,
+    clock: Timestamp,
+    seen: Timestamp,
 }
 
 /// What the state and the next line ask for.
@@ -155,7 +164,37 @@ impl Drive {
     }
 
     /// Works until every line is read and every timer up to the end has fired.
-    pub fn run(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Finished, Error> {
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] where the disk is full or nearly so: what was decided before is written,
+    /// as far as there is room, and the same job goes on from there.
+    pub fn run(self, progress: &mut dyn FnMut(Progress)) -> Result<Finished, Error> {
+        let gauge = Arc::clone(self.runner.gauge());
+        let store = Arc::clone(&self.runner.partition.store);
+        match self.work(progress) {
+            Err(Error::Store(error)) if error.is_no_space() => {
+                tracing::warn!(%error, "a write found no room");
+                // Where even that cannot be told, the last reading stands.
+                let _ = gauge.read(&*store).is_ok();
+                Err(Error::NoSpace(gauge.reading()))
+            }
+            worked => worked,
+        }
+    }
+
+    /// The same on a thread of its own, which is left behind where the disk gives no answer.
+    ///
+    /// # Errors
+    /// As [`Drive::run`].
+    pub fn run_apart(
+        self,
+        mut progress: impl FnMut(Progress) + Send + 'static,
+    ) -> Result<Finished, Error> {
+        let watch = Arc::clone(self.runner.watch());
+        watch.guard(move || self.run(&mut progress))?
+    }
+
+    fn work(mut self, progress: &mut dyn FnMut(Progress)) -> Result<Finished, Error> {
         let mut steps = 0_u64;
         while self.step()? {
             steps += 1;
@@ -170,7 +209,11 @@ impl Drive {
 
     /// Does what comes next; false where nothing does.
     pub(in crate::engine) fn step(&mut self) -> Result<bool, Error> {
-        match self.next()? {
+        let action = self.next()?;
+        if !matches!(action, Action::Done) {
+            self.check_room()?;
+        }
+        match action {
             Action::Line => {
                 let input = self.feed.take().expect("a line that was seen is there");
                 self.decide(&input)?;
@@ -184,6 +227,14 @@ impl Drive {
             Action::Done => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Stops where the disk gives no answer, and below the watermark when all that was decided is written.
+    fn check_room(&mut self) -> Result<(), Error> {
+        self.runner.watch().check()?;
+        let Some(shortage) = self.runner.shortage() else { return Ok(()) };
+        self.runner.drain()?;
+        Err(Error::NoSpace(shortage))
     }
 
     fn finish(self) -> Result<Finished, Error> {
@@ -269,7 +320,8 @@ impl Drive {
         self.runner.submit();
         self.absorb()?;
         while self.runner.is_full() {
-            self.wait()?;
+            self.check_room()?;
+            self.runner.wait_a_moment()?;
         }
         Ok(())
     }
@@ -283,12 +335,6 @@ impl Drive {
                 Err(TryRecvError::Disconnected) => panic!("{COMMIT_ENDS}"),
             }
         }
-    }
-
-    /// Waits for the disk.
-    fn wait(&mut self) -> Result<(), Error> {
-        let committed = self.runner.commits().recv().expect(COMMIT_ENDS);
-        Ok(self.runner.absorb(committed)?)
     }
 
     /// Waits until the outcome of this delivery is in.
@@ -306,6 +352,8 @@ impl Drive {
                 recv(self.runner.commits()) -> committed => {
                     self.runner.absorb(committed.expect(COMMIT_ENDS))?;
                 }
+                // Without room nothing more is handed out, so its report might never come.
+                default(WAIT_MAX) => self.check_room()?,
             }
             self.runner.dispatch()?;
         }
@@ -332,15 +380,24 @@ impl Drive {
     }
 
     fn wait_until(&mut self, to: Timestamp, clock: &dyn Clock) -> Result<(), Error> {
-        let (engine, started) = *self.origin.get_or_insert_with(|| (self.now, clock.now()));
+        let started = clock.now();
+        let first = Origin { engine: self.now, clock: started, seen: started };
+        let mut origin = *self.origin.get_or_insert(first);
         loop {
             self.runner.submit();
-            let passed = clock.now().since(started);
-            let needed = to.since(engine);
+            let now = clock.now();
+            if now.since(origin.seen) > AHEAD_MAX {
+                return Err(Error::Clock { clock: now, seen: origin.seen });
+            }
+            origin.seen = origin.seen.max(now);
+            self.origin = Some(origin);
+            let passed = now.since(origin.clock);
+            let needed = to.since(origin.engine);
             if needed <= passed {
                 return Ok(());
             }
             let left = (needed.to_std() - passed.to_std()).min(WAIT_MAX);
+            self.runner.watch().check()?;
             if let Ok(committed) = self.runner.commits().recv_timeout(left) {
                 self.runner.absorb(committed)?;
             }

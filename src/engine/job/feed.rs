@@ -2,16 +2,19 @@
 
 use std::{
     collections::VecDeque,
-    fs,
     path::{Path, PathBuf},
 };
 
 use super::{
     Error,
-    lines::{Line, Lines, identify},
+    lines::{Line, Lines, identify, read_up_to},
 };
 use crate::{
-    base::{ContentHash, InstanceId, Timestamp},
+    base::{
+        ContentHash, InstanceId, Timestamp,
+        bytes::length_of,
+        limits::{DEFINITIONS_BYTES_MAX, INPUTS_MAX, REJECTED_SHOWN},
+    },
     machine::{
         catalog::Catalog,
         input::{Input, InputFile},
@@ -43,8 +46,12 @@ pub(super) struct InputPath {
 impl InputPath {
     fn identify(kind: InputKind, path: &Path) -> Result<Self, Error> {
         let (length, hash) = identify(path).map_err(input_error(path))?;
+        Ok(Self::new(kind, path, length, hash))
+    }
+
+    fn new(kind: InputKind, path: &Path, length: u64, hash: ContentHash) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { path: path.to_owned(), file: InputFile { kind, name, length, hash } })
+        Self { path: path.to_owned(), file: InputFile { kind, name, length, hash } }
     }
 
     fn is(&self, state: &InputState) -> bool {
@@ -66,9 +73,13 @@ impl Plan {
     pub fn new(files: &Files) -> Result<Self, Error> {
         let mut documents = Vec::new();
         let mut definitions = Vec::new();
+        let mut room = DEFINITIONS_BYTES_MAX;
         for path in &files.definitions {
-            definitions.push(InputPath::identify(InputKind::Definitions, path)?);
-            let bytes = fs::read(path).map_err(input_error(path))?;
+            // One byte too many is enough for the finding that says so.
+            let bytes = read_up_to(path, room).map_err(input_error(path))?;
+            room = room.saturating_sub(bytes.len());
+            let (length, hash) = (length_of(&bytes), ContentHash::of(&bytes));
+            definitions.push(InputPath::new(InputKind::Definitions, path, length, hash));
             documents.push((path.display().to_string(), bytes));
         }
         let one = |kind, path: &Option<PathBuf>| {
@@ -115,6 +126,7 @@ impl Plan {
     pub(super) fn feed(self, memory: &Memory, catalog: &Catalog) -> Result<Feed, Error> {
         let definitions = self.check(&catalog.known(memory))?;
         self.refuse_half_read(memory)?;
+        self.refuse_too_many(memory)?;
         let mut next = crate::machine::memory::number(memory.inputs.len());
         let mut feed = Feed {
             pieces: VecDeque::new(),
@@ -162,6 +174,16 @@ impl Plan {
         let recorded = |it: &InputPath| memory.inputs.iter().any(|state| it.is(state));
         !self.definitions.is_empty()
             && (!self.definitions.iter().all(recorded) || memory.has_news(definitions))
+    }
+
+    /// Each file that a directory has read is remembered in memory.
+    fn refuse_too_many(&self, memory: &Memory) -> Result<(), Error> {
+        let given = self.definitions.iter().chain(&self.customers).chain(&self.events);
+        let new = given.filter(|it| !memory.inputs.iter().any(|state| it.is(state))).count();
+        if new > 0 && memory.inputs.len() + new > INPUTS_MAX {
+            return Err(Error::TooManyInputs { known: memory.inputs.len() });
+        }
+        Ok(())
     }
 
     /// A file that was begun comes first.
@@ -217,9 +239,6 @@ pub struct RejectedLine {
     /// What is wrong.
     pub error: LineError,
 }
-
-/// Rejected lines that are kept for the end of the run; the rest are counted.
-const REJECTED_MAX: usize = 100;
 
 /// The inputs of a job, one after the other.
 #[derive(Debug)]
@@ -332,7 +351,7 @@ impl Feed {
     /// Keeps for the end of the run that the line taken last was refused.
     pub(super) fn refuse_last(&mut self, error: LineError) {
         if let Some(Piece::Lines(piece)) = self.pieces.front()
-            && self.rejected.len() < REJECTED_MAX
+            && self.rejected.len() < REJECTED_SHOWN
         {
             let (path, line, offset) = (piece.input.path.clone(), piece.line_number, piece.offset);
             self.rejected.push(RejectedLine { path, line, offset, error });
@@ -389,6 +408,19 @@ impl Feed {
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn a_directory_reads_so_many_files() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let files = Files { events: Some(file.path().to_owned()), ..Files::default() };
+        let (kind, length, hash) = (InputKind::Events, 0, ContentHash([1; 16]));
+        let old = InputState { kind, name: "old".to_owned(), length, hash, offset: 0, rejected: 0 };
+        let mut memory = Memory { inputs: vec![old; INPUTS_MAX], ..Memory::default() };
+        let feed = |memory: &Memory| Plan::new(&files).unwrap().feed(memory, &Catalog::default());
+        assert!(matches!(feed(&memory), Err(Error::TooManyInputs { known: INPUTS_MAX })));
+        memory.inputs.pop();
+        assert!(feed(&memory).is_ok());
+    }
 
     #[test]
     fn lines_that_come_while_a_file_is_read_are_not_taken() {

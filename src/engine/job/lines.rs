@@ -1,8 +1,8 @@
 //! An NDJSON file line by line, with the byte offset after each, in bounded memory.
 
 use std::{
-    fs::File,
-    io::{self, BufRead, BufReader, Seek, SeekFrom},
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::Path,
 };
 
@@ -31,7 +31,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Reads from the byte at `offset`, which begins a line.
     pub(super) fn open(path: &Path, offset: u64) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+        let mut file = regular(path)?;
         file.seek(SeekFrom::Start(offset))?;
         Ok(Self { reader: BufReader::with_capacity(BUFFER_BYTES, file), offset })
     }
@@ -60,9 +60,26 @@ impl Lines {
     }
 }
 
+/// A file that has an end and can be read again: a pipe or a device has neither.
+fn regular(path: &Path) -> io::Result<File> {
+    if fs::metadata(path)?.is_file() {
+        return File::open(path);
+    }
+    let why = "it is no regular file; write what it gives to one first";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+}
+
+/// What a file holds, up to one byte more than `max`.
+pub(super) fn read_up_to(path: &Path, max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let end = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    regular(path)?.take(end).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The length and the hash of a whole file.
 pub(super) fn identify(path: &Path) -> io::Result<(u64, ContentHash)> {
-    let mut reader = BufReader::with_capacity(BUFFER_BYTES, File::open(path)?);
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, regular(path)?);
     let mut hasher = Xxh3::new();
     let mut length = 0;
     loop {

@@ -11,7 +11,12 @@ pub use summary::{StepSummary, Summary};
 
 use std::{io, path::PathBuf};
 
-use crate::{model::Findings, model::LineError, store};
+use crate::{
+    base::{Timestamp, limits::INPUTS_MAX},
+    model::Findings,
+    model::LineError,
+    store::{self, Shortage},
+};
 
 /// Why a job does not start or does not end.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +25,12 @@ pub enum Error {
     /// The disk, its contents, or the way the directory is used.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// There is too little room on the disk.
+    #[error(
+        "{0}; free some space there and give the same command again: the run goes on where it \
+         stopped"
+    )]
+    NoSpace(Shortage),
     /// An input file cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     Input {
@@ -33,6 +44,17 @@ pub enum Error {
     Channel {
         /// What is wrong with it.
         error: String,
+    },
+    /// The clock of a run that waits cannot be right.
+    #[error(
+        "the clock leapt from {seen} to {clock}; correct it and start again: the run goes on where \
+         it stopped"
+    )]
+    Clock {
+        /// What the clock says.
+        clock: Timestamp,
+        /// What it said before.
+        seen: Timestamp,
     },
     /// The definitions are not valid.
     #[error("the definitions are not valid")]
@@ -51,6 +73,15 @@ pub enum Error {
         offset: u64,
         /// Of how much.
         length: u64,
+    },
+    /// One directory reads a bounded number of files.
+    #[error(
+        "the directory has read {known} files and remembers {INPUTS_MAX} at most; join several \
+         files into one, or begin a new directory"
+    )]
+    TooManyInputs {
+        /// How many it has read.
+        known: usize,
     },
     /// A file changed while it was being read.
     #[error("{} changed while it was read; give it again as it was", .path.display())]

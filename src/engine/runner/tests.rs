@@ -1,9 +1,14 @@
 //! When checkpoints are due, and a runner whose commit thread is stepped.
 
+use std::path::Path;
+
 use super::*;
 use crate::{
     base::{InstanceId, Limits},
-    engine::{commit::Stepped, recover::AcceptLoss},
+    engine::{
+        commit::Stepped,
+        recover::{self, AcceptLoss, Opening},
+    },
     machine::record::Source,
     model::CustomerUpdate,
     store::{MemoryStore, SledStore, Store},
@@ -19,7 +24,7 @@ fn no_workers() -> Outbound {
 }
 
 fn open(dir: &Path) -> Runner {
-    Runner::open(dir, &opening(), no_workers()).unwrap()
+    Runner::start(recover::own(dir, &opening()).unwrap(), no_workers()).unwrap()
 }
 
 fn change(runner: &mut Runner, number: u64) {

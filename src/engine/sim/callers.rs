@@ -92,6 +92,7 @@ pub(super) struct Callers {
     pub(super) duplicates: u64,
     pub(super) unknown: u64,
     pub(super) busy: u64,
+    pub(super) no_space: u64,
     pub(super) answered_questions: u64,
 }
 
@@ -133,6 +134,7 @@ impl Callers {
             duplicates: 0,
             unknown: 0,
             busy: 0,
+            no_space: 0,
             answered_questions: 0,
         }
     }
@@ -340,6 +342,14 @@ impl Callers {
                 *latest = (*latest).max(*value);
             }
             (Sent::Definitions, Ok(Answer::Published { .. })) => self.publishing += 1,
+            (Sent::Event(_), Err(Error::Busy)) => {
+                self.busy += 1;
+                self.send_again(sent);
+            }
+            (_, Err(Error::NoSpace(_))) => {
+                self.no_space += 1;
+                self.send_again(sent);
+            }
             (_, Err(Error::Unknown)) => {
                 self.unknown += 1;
                 self.send_again(sent);

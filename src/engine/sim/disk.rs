@@ -275,6 +275,10 @@ impl Store for Handle {
     fn size_on_disk(&self) -> Result<u64, Error> {
         self.inner.size_on_disk()
     }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        self.inner.free_bytes()
+    }
 }
 
 /// What is synced of the log, as nobody but a power cut sees it.

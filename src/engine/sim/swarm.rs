@@ -4,6 +4,9 @@
 use super::rng::Rng;
 use crate::base::{Limits, Span, limits::PAGE_BYTES_MAX};
 
+/// Free bytes below which an engine takes nothing in.
+pub(super) const FREE_BYTES_MIN: u64 = 1_000_000;
+
 /// Something that may happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
@@ -27,6 +30,8 @@ pub(super) enum Act {
     Takeover,
     /// A clean stop and a start.
     Restart,
+    /// The disk has too little room left, or enough again.
+    Space,
     /// A deposed engine writes on.
     Deposed,
 }
@@ -84,6 +89,7 @@ impl Swarm {
             (Act::ArmPowerCut, rate(rng, 4, 20)),
             (Act::Takeover, rate(rng, 4, 20)),
             (Act::Restart, rate(rng, 3, 12)),
+            (Act::Space, rate(rng, 20, 100)),
             (Act::Deposed, rate(rng, 40, 300).max(5)),
         ];
         let faults = Faults {
@@ -99,6 +105,10 @@ impl Swarm {
             base_copy_bytes: rng.pick(&[1, 10_000, 1 << 20]),
             chunk_bytes: rng.pick(&[200, 400, 2_000, 65_536]),
             timer_span: rng.pick(&[Span::ZERO, Span::minutes(1), Span::hours(2), Span::days(2)]),
+            inbox_bytes: rng.pick(&[2_000, 1 << 20]),
+            in_flight: rng.pick(&[4, 100, 10_000, 10_000]),
+            free_bytes_min: FREE_BYTES_MIN,
+            stall: Span::minutes(10),
             inbox_inputs: rng.pick(&[1, 3, 10, 8_192]),
             deliveries: rng.pick(&[1, 2, 256]),
         };

@@ -12,6 +12,7 @@ pub(super) struct Totals {
     pub(super) duplicates: u64,
     pub(super) unknown: u64,
     pub(super) busy: u64,
+    pub(super) no_space: u64,
     pub(super) questions: u64,
     pub(super) deliveries: u64,
     pub(super) kills: u64,
@@ -32,6 +33,7 @@ impl Totals {
         self.duplicates += it.duplicates;
         self.unknown += it.unknown;
         self.busy += it.busy;
+        self.no_space += it.no_space;
         self.questions += it.questions;
         self.deliveries += it.deliveries;
         self.kills += it.kills;

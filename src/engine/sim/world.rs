@@ -11,7 +11,7 @@ use super::{
     callers::{self, Callers},
     disk::Handle,
     rng::Rng,
-    swarm::{Act, Faults, Swarm},
+    swarm::{Act, FREE_BYTES_MIN, Faults, Swarm},
     totals::Totals,
     witness::Witness,
     workers::Workers,
@@ -19,10 +19,11 @@ use super::{
 use crate::{
     base::{Clock, InstanceId, Span, Timestamp},
     engine::{
-        AcceptLoss, Engine, Opening,
+        AcceptLoss, ClockCheck, Engine, Error, Opening,
         commit::{Stepped, Worker},
-        live::Live,
-        recover,
+        live::{Home, Live},
+        present::{Past, Present},
+        recover::{self, Site},
         runner::{Report, Runner, reports},
         verify::verify,
     },
@@ -106,6 +107,7 @@ impl World {
         self.totals.duplicates = self.callers.duplicates;
         self.totals.unknown = self.callers.unknown;
         self.totals.busy = self.callers.busy;
+        self.totals.no_space = self.callers.no_space;
         self.totals.questions = self.callers.answered_questions;
         self.totals.deliveries = self.workers.deliveries;
         self.totals
@@ -177,6 +179,11 @@ impl World {
                 self.end(if stubborn { "deposed, stubborn" } else { "deposed" });
                 self.open();
             }
+            Act::Space => {
+                let free = self.rng.pick(&[FREE_BYTES_MIN / 2, u64::MAX, u64::MAX]);
+                self.disk.set_free_bytes(free);
+                self.say(|_| format!("{free} bytes are free"));
+            }
             Act::Restart => self.restart(),
         }
     }
@@ -239,8 +246,9 @@ impl World {
     }
 
     /// The engine gave up by itself: rightly, if something failed.
-    fn stopped(&mut self, error: &store::Error) {
+    fn stopped(&mut self, error: &Error) {
         self.say(|_| format!("the engine stops: {error}"));
+        let Error::Store(error) = error else { panic!("the engine stops: {error}") };
         if let Some(left) = self.running.as_ref().and_then(|it| it.handle.left()) {
             return self.power_cut(left);
         }
@@ -292,13 +300,14 @@ impl World {
         running.live.runner.hold_deliveries();
         self.round();
         let Some(Running { live, handle, engine, .. }) = self.running.take() else { return };
-        let result = live.close();
+        let result = live.close(Ok(()));
         self.look();
         drop(engine);
         self.count_failures(&handle);
         match (result, handle.left()) {
             (_, Some(left)) => return self.power_cut(left),
-            (Err(error), None) => self.check_fault(&error),
+            (Err(Error::Store(error)), None) => self.check_fault(&error),
+            (Err(error), None) => panic!("the engine does not close: {error}"),
             (Ok(()), None) => {}
         }
         self.open();
@@ -354,7 +363,12 @@ impl World {
         worker.lock().unwrap().slice(self.swarm.slice_bytes);
         let (reports, inbox) = reports();
         let clock: Arc<dyn Clock> = Arc::<Shown>::clone(&self.clock);
-        let (engine, live) = Engine::over(runner, inbox, clock);
+        // Whatever the clock shows: how it may leap is the business of other tests.
+        let past = Past { recorded: None, alive: Timestamp::EPOCH };
+        let present = Present::start(clock, ClockCheck::Trust, past).expect("any clock is fine");
+        let watch = Arc::clone(runner.watch());
+        let home = Home { site: Site::Store(store), opening, watch };
+        let (engine, live) = Engine::over(runner, inbox, present, home);
         self.running = Some(Running { engine, live, worker, handle: Arc::clone(handle), reports });
         self.say(|_| format!("opened at {latest}"));
         self.look();

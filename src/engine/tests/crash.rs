@@ -116,4 +116,8 @@ impl Store for Tapped {
     fn size_on_disk(&self) -> Result<u64, Error> {
         self.inner.size_on_disk()
     }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        self.inner.free_bytes()
+    }
 }

@@ -201,3 +201,30 @@ fn nothing_above_the_base_goes() {
     assert_eq!(base.at, Lsn(120 - 50));
     check(&store, Path::new("none"), &records(&partition), 0);
 }
+
+#[test]
+fn a_base_with_copies_gives_the_rows_again_and_one_without_says_that_it_cannot() {
+    for copy_bytes in [1 << 20, 0] {
+        let store = written();
+        let shared: Arc<dyn Store> = Arc::new(store.clone());
+        let partition = open(Arc::clone(&shared), copy_bytes);
+        let whole = records(&partition);
+        trim_partition(&partition, Span::hours(72), None).unwrap();
+        let left = records(&partition);
+        // As an accepted loss leaves it that is cut off: nothing but the log, and some old pages.
+        checkpoint::forget(&store).unwrap();
+        let (first, _) = store.above(Tree::Rows, &[]).unwrap().unwrap();
+        store.remove(Tree::Rows, &first).unwrap();
+        let opened = recover::replay(&shared, InstanceId([7; 16]), &limits(copy_bytes));
+        if copy_bytes == 0 {
+            assert!(matches!(opened, Err(Error::NoWayBack { trimmed: Lsn(84) })), "{opened:?}");
+            continue;
+        }
+        let mut again = opened.unwrap();
+        let found = verify(&mut again).unwrap();
+        assert_eq!(found.differences, Vec::<String>::new());
+        assert_eq!((found.rows, found.base), (31, Some(Lsn(84))));
+        assert_eq!(records(&again), left);
+        assert!(whole.ends_with(&left));
+    }
+}

@@ -14,7 +14,10 @@ use super::{
     functions::{self, GLOBALS, METHODS, OURS},
     slot::Slot,
 };
-use crate::base::{SegmentId, Span, limits::NAME_BYTES_MAX};
+use crate::base::{
+    SegmentId, Span,
+    limits::{NAME_BYTES_MAX, PATTERN_COST_MAX, PATTERN_COSTS},
+};
 
 impl<'a> Compiler<'a> {
     pub(super) fn method(
@@ -51,7 +54,7 @@ impl<'a> Compiler<'a> {
                 "patterns are written like '^[A-Z]{2}[0-9]+$'",
             );
         }
-        let pattern = self.slot(Slot::Pattern(pattern.to_owned()));
+        let pattern = self.slot(Slot::Pattern(pattern.to_owned(), price(pattern)));
         keep("matches", vec![subject, IdedExpr { id: 0, expr: pattern }])
     }
 
@@ -123,4 +126,12 @@ impl<'a> Compiler<'a> {
             }
         }
     }
+}
+
+/// What one use of a pattern counts as bytes read: it is compiled each time, and how long that and
+/// matching take goes with its compiled size.
+fn price(pattern: &str) -> u64 {
+    let fits = |size| regex::RegexBuilder::new(pattern).size_limit(size).build().is_ok();
+    let found = PATTERN_COSTS.into_iter().find(|(size, _)| fits(*size));
+    found.map_or(PATTERN_COST_MAX, |(_, cost)| cost)
 }

@@ -27,27 +27,30 @@ use super::{
 use crate::base::{
     FlowId, Timestamp,
     bytes::length_of,
-    limits::{CONDITION_READS_MAX, ERROR_BYTES_MAX},
+    limits::{CONDITION_READS_MAX, ERROR_BYTES_MAX, EVENT_READS_MAX},
 };
 
 /// What a read costs besides the bytes it reads.
 const READ_COST: u64 = 16;
-/// What one use of a regular expression costs: it is compiled each time.
-const PATTERN_COST: u64 = 64 * 1024;
 
 /// The value of a compiled expression.
 pub(super) fn value(compiled: &Compiled, facts: &Facts<'_>) -> Result<Value, Unknown> {
     let filler = Filler { facts, properties: OnceCell::new() };
     let slots = compiled.slots.iter().map(|slot| filler.fill(slot)).collect();
-    let filled = Filled { slots, reads: AtomicU64::new(0) };
+    let before = facts.reads.get();
+    let max = CONDITION_READS_MAX.min(EVENT_READS_MAX.saturating_sub(before));
+    let filled = Filled { slots, reads: AtomicU64::new(0), max };
     let mut context = Context::with_env(functions::environment());
     context.set_variable_resolver(&filled);
-    Value::resolve(&compiled.expression, &context).map_err(|error| filled.explain(&error))
+    let value = Value::resolve(&compiled.expression, &context);
+    facts.reads.set(before.saturating_add(filled.reads.load(Ordering::Relaxed)));
+    value.map_err(|error| filled.explain(&error))
 }
 
 struct Filled {
     slots: Vec<Result<Content, Unknown>>,
     reads: AtomicU64,
+    max: u64,
 }
 
 struct Content {
@@ -59,7 +62,7 @@ impl VariableResolver for Filled {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         let content = self.slot(variable)?.as_ref().ok()?;
         let before = self.reads.fetch_add(content.cost + READ_COST, Ordering::Relaxed);
-        (before <= CONDITION_READS_MAX).then(|| CowVal::Borrowed(content.value.as_ref()))
+        (before <= self.max).then(|| CowVal::Borrowed(content.value.as_ref()))
     }
 }
 
@@ -73,7 +76,9 @@ impl Filled {
         if let ExecutionError::UndeclaredReference(name) = error {
             return match self.slot(name) {
                 Some(Err(unknown)) => unknown.clone(),
-                _ => Unknown("reads more than a condition may".to_owned()),
+                _ => Unknown(
+                    "reads more than a condition, or all those of one event, may".to_owned(),
+                ),
             };
         }
         let plain = matches!(
@@ -134,9 +139,9 @@ impl Filler<'_, '_> {
                 let bucket = xxhash_rust::xxh3::xxh3_64(text.as_bytes()) % 10_000;
                 integer(i64::try_from(bucket).unwrap_or_default())
             }
-            Slot::Pattern(pattern) => {
+            Slot::Pattern(pattern, cost) => {
                 let value = Box::new(CelString::from(pattern.clone()));
-                return Ok(Content { value, cost: PATTERN_COST });
+                return Ok(Content { value, cost: *cost });
             }
         };
         Ok(Content { value, cost: 0 })

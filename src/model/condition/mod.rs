@@ -10,7 +10,7 @@ mod evaluate;
 mod functions;
 mod slot;
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{cell::Cell, collections::BTreeSet, fmt, sync::Arc};
 
 use super::{activity::Activity, customer::Customer, event::Event, finding::Fault};
 use crate::base::{
@@ -60,6 +60,8 @@ pub struct Facts<'a> {
     pub flow: Option<&'a FlowId>,
     /// The activity of an event name.
     pub activity: &'a dyn Fn(&str) -> Option<&'a Activity>,
+    /// Bytes that conditions of the same event have read so far; evaluation adds its own.
+    pub reads: &'a Cell<u64>,
     /// Membership in another segment.
     pub segment: &'a dyn Fn(&SegmentId) -> Result<bool, Unknown>,
 }

@@ -27,8 +27,8 @@ pub(super) enum Slot {
     InSegment(SegmentId),
     /// `bucket(salt)`.
     Bucket(String),
-    /// The pattern of `matches`: a slot, so that each use has its price.
-    Pattern(String),
+    /// The pattern of `matches` and its price: a slot, so that each use is counted.
+    Pattern(String, u64),
 }
 
 /// A variable and the keys below it.
@@ -141,7 +141,7 @@ pub(super) fn needs(slots: &[Slot]) -> Needs {
             Slot::InSegment(id) => {
                 needs.segments.insert(id.clone());
             }
-            Slot::Bucket(_) | Slot::Pattern(_) => {}
+            Slot::Bucket(_) | Slot::Pattern(..) => {}
         }
     }
     needs

@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    base::{EventId, Span, limits::ACTIVITY_TIMES_MAX},
+    base::{
+        EventId, Span,
+        limits::{ACTIVITY_TIMES_MAX, CONDITION_READS_MAX, EVENT_READS_MAX},
+    },
     model::json::JsonText,
 };
 
@@ -47,6 +50,7 @@ impl World {
 
     fn with<T>(&self, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
         ask(&Facts {
+            reads: &Cell::new(0),
             now: now(),
             id: &self.customer.id,
             customer: Some(&self.customer),
@@ -267,6 +271,10 @@ fn data_cannot_make_it_run_long() {
         ("event.properties.items.all(i, customer.attributes.text != 'y')", "reads more"),
         ("event.properties.items.all(i, !'a'.matches('(b{100}){100}'))", "reads more"),
         (
+            "[1, 2, 3].all(i, !customer.attributes.text.matches('[a-z]{1,200}@[a-z]{1,200}[.]\\\\w{99}'))",
+            "reads more",
+        ),
+        (
             "size([1].map(i, customer.attributes.text + customer.attributes.text \
              + customer.attributes.text + customer.attributes.text)) == 1",
             "the result has over",
@@ -275,6 +283,21 @@ fn data_cannot_make_it_run_long() {
         let unknown = world.holds(source).expect_err(source);
         assert!(unknown.0.contains(text), "{source}: {unknown}");
     }
+}
+
+#[test]
+fn conditions_of_one_event_share_what_they_may_read() {
+    let list = format!(r#"{{"items":[{}0]}}"#, "0,".repeat(600));
+    let source = "event.properties.items.all(i, event.properties.items != [])";
+    let condition = Condition::compile(source, Place::TriggerFilter).unwrap();
+    World::new("{}", &list).with(|facts| {
+        let asked = std::iter::repeat_with(|| condition.holds(facts));
+        let answered = asked.take(1_000).take_while(Result::is_ok).count();
+        assert!((5..50).contains(&answered), "{answered} answers");
+        assert!(facts.reads.get() <= EVENT_READS_MAX + CONDITION_READS_MAX);
+        let error = condition.holds(facts).unwrap_err();
+        assert!(error.0.contains("all those of one event"), "{error}");
+    });
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Documents that are taken as they are written, and mistakes that are found where they are.
 
+mod bounds;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -358,7 +360,7 @@ fn one_flow_has_a_segment() {
     let id = |text| SegmentId::new(text).unwrap();
     known.segments.insert(id("free"), None);
     known.segments.insert(id("held"), FlowId::new("holder").ok());
-    known.flows.insert(FlowId::new("holder").unwrap());
+    known.flows.insert(FlowId::new("holder").unwrap(), "signup".to_owned());
     let codes = |list: &[String]| {
         let parsed = Definitions::parse(&[("a", flows(list).as_bytes())], &known);
         let findings = parsed.err().unwrap_or_default();
@@ -378,7 +380,7 @@ fn a_stored_rule_can_close_a_circle() {
     let known = Known {
         segments: [(id("old"), None)].into(),
         segment_rules: [(id("old"), [id("new")].into())].into(),
-        flows: BTreeSet::new(),
+        ..Known::default()
     };
     let text = br#"{"segments":[{"id":"new","name":"N","rule":"in_segment('old')"}]}"#;
     let findings = Definitions::parse(&[("a", text)], &known).unwrap_err();

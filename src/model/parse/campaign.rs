@@ -1,5 +1,7 @@
 //! Reading a campaign.
 
+use std::collections::BTreeSet;
+
 use super::{At, Draft, Report, Spot, whole};
 use crate::{
     base::{CampaignId, FlowId, Timestamp, limits::CAMPAIGN_FLOWS_MAX},
@@ -41,15 +43,15 @@ pub(in crate::model) fn campaign(
 }
 
 fn list(flows: &At<'_>, report: &mut Report) -> Vec<(FlowId, Spot)> {
-    let mut list: Vec<(FlowId, Spot)> = Vec::new();
+    let (mut list, mut known) = (Vec::new(), BTreeSet::new());
     for flow in flows.items(report, CAMPAIGN_FLOWS_MAX) {
         let Some(id) = flow.parse(report, "bad_id", FlowId::new) else { continue };
-        if list.iter().any(|(known, _)| *known == id) {
+        if known.insert(id.clone()) {
+            list.push((id, flow.spot));
+        } else {
             let message = format!("`{id}` is listed twice");
             let fault = Fault::new("duplicate_member", message, "keep one of them");
             report.warning(&flow.spot, fault);
-        } else {
-            list.push((id, flow.spot));
         }
     }
     list

@@ -8,13 +8,13 @@ use super::{
     report::{Report, Spot},
     source::{canonical, key, quoted},
 };
-use crate::base::ContentHash;
 use crate::{
-    base::limits::NAME_BYTES_MAX,
+    base::{ContentHash, limits::NAME_BYTES_MAX},
     model::{
         condition::{Expression, Place},
         definitions::Document,
         template::{Form, Template},
+        weight,
     },
 };
 
@@ -125,14 +125,23 @@ impl<'a> At<'a> {
 
     /// A condition or an expression.
     pub(super) fn expression(&self, report: &mut Report, place: Place) -> Option<Expression> {
-        let compiled = Expression::compile(self.text(report)?, place);
+        let text = self.compilable(report, weight::condition)?;
+        let compiled = Expression::compile(text, place);
         compiled.map_err(|faults| self.faults(report, faults)).ok()
     }
 
     /// A template.
     pub(in crate::model) fn template(&self, report: &mut Report, form: Form) -> Option<Template> {
-        let compiled = Template::compile(self.text(report)?, form);
+        let text = self.compilable(report, weight::template)?;
+        let compiled = Template::compile(text, form);
         compiled.map_err(|faults| self.faults(report, faults)).ok()
+    }
+
+    /// The text, if there is room for what compiling it takes.
+    fn compilable(&self, report: &mut Report, weight: fn(&str) -> usize) -> Option<&'a str> {
+        let text = self.text(report)?;
+        let what = "bytes of memory for conditions and templates";
+        report.take(&self.spot, |it| &mut it.compiled, weight(text), what).then_some(text)
     }
 
     fn faults(&self, report: &mut Report, faults: Vec<crate::model::Fault>) {

@@ -2,7 +2,9 @@
 
 use super::source::Source;
 use crate::{
-    base::limits::FINDINGS_MAX,
+    base::limits::{
+        COMPILED_BYTES_MAX, DEFINITIONS_BYTES_MAX, DEFINITIONS_VALUES_MAX, FINDINGS_MAX,
+    },
     model::finding::{Fault, Finding, Findings, Severity},
 };
 
@@ -35,14 +37,71 @@ struct Raw {
     fault: Fault,
 }
 
-/// What was found so far.
-#[derive(Default)]
+/// How much more of something may be read.
+#[derive(Clone, Copy)]
+pub(in crate::model) struct Room {
+    left: usize,
+    max: usize,
+    told: bool,
+}
+
+impl Room {
+    const fn new(max: usize) -> Self {
+        Self { left: max, max, told: false }
+    }
+}
+
+/// What was found so far, and how much more may be read.
 pub(in crate::model) struct Report {
     raw: Vec<Raw>,
     omitted: usize,
+    pub(super) bytes: Room,
+    pub(super) values: Room,
+    pub(super) compiled: Room,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            raw: Vec::new(),
+            omitted: 0,
+            bytes: Room::new(DEFINITIONS_BYTES_MAX),
+            values: Room::new(DEFINITIONS_VALUES_MAX),
+            compiled: Room::new(COMPILED_BYTES_MAX),
+        }
+    }
 }
 
 impl Report {
+    /// Room for anything.
+    pub(in crate::model) fn unbounded() -> Self {
+        let room = Room::new(usize::MAX);
+        Self { bytes: room, values: room, compiled: room, ..Self::default() }
+    }
+
+    /// Takes room for something at `spot`; false, with one finding, where there is none left.
+    pub(super) fn take(
+        &mut self,
+        spot: &Spot,
+        room: impl Fn(&mut Self) -> &mut Room,
+        count: usize,
+        what: &str,
+    ) -> bool {
+        let it = room(self);
+        if let Some(left) = it.left.checked_sub(count) {
+            it.left = left;
+            return true;
+        }
+        let Room { max, told, .. } = *it;
+        it.left = 0;
+        it.told = true;
+        if !told {
+            let help = format!("at most {max} together; publish them in several steps");
+            self.error(spot, "too_large", format!("too many {what}"), help);
+        }
+        false
+    }
+
     /// Something that refuses the definitions.
     pub(in crate::model) fn error(
         &mut self,

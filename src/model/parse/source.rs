@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use jsonc_parser::{
     CollectOptions, ParseOptions,
     ast::{ObjectPropName, Value},
-    common::Ranged,
     parse_to_ast,
 };
 
 use super::report::{Report, Spot};
 use crate::{
-    base::limits::{DEFINITIONS_BYTES_MAX, JSON_DEPTH_MAX},
-    model::json,
+    base::limits::JSON_DEPTH_MAX,
+    model::{json, line},
 };
 
 /// A file with its name.
@@ -31,9 +30,7 @@ impl<'a> Source<'a> {
         report: &mut Report,
     ) -> Self {
         let start = Spot::start(file);
-        if bytes.len() > DEFINITIONS_BYTES_MAX {
-            let help = format!("a file has at most {DEFINITIONS_BYTES_MAX}; write several files");
-            report.error(&start, "too_large", format!("{} bytes", bytes.len()), help);
+        if !report.take(&start, |it| &mut it.bytes, bytes.len(), "bytes of definitions") {
             return Self { name, text: "" };
         }
         match std::str::from_utf8(bytes) {
@@ -61,6 +58,10 @@ pub(in crate::model) fn tree<'a>(
         report.error(&start.at(offset), "too_deep", "nested too deeply", help);
         return None;
     }
+    let values = json::count_values(text.as_bytes());
+    if !report.take(&start, |it| &mut it.values, values, "values in the JSON of definitions") {
+        return None;
+    }
     let help = "definitions are JSON, without comments and trailing commas";
     let parsed = match parse_to_ast(text, &CollectOptions::default(), &strict()) {
         Ok(parsed) => parsed,
@@ -80,7 +81,7 @@ pub(in crate::model) fn tree<'a>(
         Ok(()) => Some(value),
         Err(error) => {
             let message = error.to_string();
-            report.error(&start.at(value.start()), "syntax", message, help);
+            report.error(&start.at(line::offset_of(text, &error)), "syntax", message, help);
             None
         }
     }

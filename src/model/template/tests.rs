@@ -40,6 +40,8 @@ fn what_is_rendered() {
         ("{{ trigger.properties['cart id'] }}{% if customer.email is defined %}x{% endif %}", "7"),
         ("{{ customer.attributes.age > 40 }}", "true"),
         ("{% for n in range(3) %}{{ n }}{% endfor %}{% set a = 1 %}{{ a }}", "0121"),
+        ("{{ [1, 'a'] | tojson }} {{ [1] | tojson(indent=2) }}", "[1, \"a\"] [\n  1\n]"),
+        ("{{ [1, 'a', true] }} {{ {'a': none} }}", "[1, 'a', True] {'a': None}"),
     ] {
         assert_eq!(render(source, Form::Text).as_deref(), Ok(expected), "{source}");
     }
@@ -57,6 +59,14 @@ fn what_cannot_be_rendered() {
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
         ("{{ 'x' * 1000000000 }}", ""),
         (&format!("{{% for a in range(9999) %}}{}{{% endfor %}}", "x".repeat(999)), "over 1048576"),
+        ("{{ {'a': 1} | tojson(indent=99999999999999) }}", "at most 16"),
+        ("{{ {'a': 1} | tojson(17) }}", "at most 16"),
+        ("{% set x %}{{ [[0] * 9999] * 9999 }}{% endset %}{{ x | length }}", "over 1048576"),
+        (
+            &format!("{{% set a = 1 %}}{}{{{{ a }}}}", "{% set a = [a, a] %}".repeat(60)),
+            "over 1048576",
+        ),
+        ("{% set n = namespace() %}{% set n.x = n %}{{ n | string }}", "no namespace"),
     ] {
         let error = render(source, Form::Text).expect_err(source);
         assert!(error.0.contains(text), "{source}: {error}");
@@ -107,9 +117,7 @@ fn hostile_templates_end_on_a_small_stack() {
             format!("{{{{ 1{} }}}}", "+1".repeat(20_000)),
             format!("{{{{ {}1{} }}}}", "(".repeat(20_000), ")".repeat(20_000)),
             format!("{{% if 1 %}}{}{{% endif %}}", "{% elif 1 %}".repeat(5_000)),
-            "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = [n.x] %}\
-             {% endfor %}{{ n.x }}"
-                .to_owned(),
+            format!("{{% set a = 1 %}}{}{{{{ a }}}}", "{% set a = [a] %}".repeat(3_000)),
         ] {
             if let Ok(template) = Template::compile(&source, Form::Text) {
                 let first = template.render(&known());

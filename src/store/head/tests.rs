@@ -13,6 +13,7 @@ fn state(lsn: u64) -> HeadState {
         position: 4,
         lsn: Lsn(lsn),
         time: Timestamp::from_micros(1_700_000_000_000_000).unwrap(),
+        alive: Timestamp::from_micros(1_700_000_600_000_000).unwrap(),
     }
 }
 
@@ -21,11 +22,26 @@ fn read(dir: &Path) -> Option<HeadState> {
 }
 
 #[test]
-fn the_first_format_is_read_and_written_for_ever() {
+fn the_format_is_read_and_written_for_ever() {
     let slot = encode(7, &state(5));
     assert_eq!(slot.len(), SLOT_BYTES);
-    golden::check("head_v1.hex", &slot);
-    assert_eq!(decode(&golden::read("head_v1.hex")).unwrap(), (7, state(5)));
+    golden::check("head_v2.hex", &slot);
+    assert_eq!(decode(&golden::read("head_v2.hex")).unwrap(), (7, state(5)));
+}
+
+#[test]
+fn the_first_format_is_read_for_ever() {
+    // It did not say when the engine was last alive.
+    let first = HeadState { alive: state(5).time, ..state(5) };
+    assert_eq!(decode(&golden::read("head_v1.hex")).unwrap(), (7, first));
+}
+
+#[test]
+fn an_engine_is_alive_at_its_last_record_at_least() {
+    let fold = Fold::new(InstanceId([0; 16]), PartitionId(2));
+    let early = HeadState { time: state(1).alive, alive: state(1).time, ..state(1) };
+    assert!(decode(&encode(1, &early)).is_err());
+    assert_eq!(HeadState::of(&fold, state(1).alive).alive, state(1).alive);
 }
 
 #[test]
@@ -72,8 +88,9 @@ fn a_torn_slot_leaves_the_other_and_two_are_damage() {
 #[test]
 fn a_log_that_lost_its_end_is_told_from_a_short_one() {
     let fold = Fold::new(InstanceId(*b"0123456789abcdef"), PartitionId(2));
-    assert_eq!(HeadState::of(&fold).lsn, Lsn(0));
-    HeadState::of(&fold).check(&fold).unwrap();
+    let empty = HeadState::of(&fold, Timestamp::EPOCH);
+    assert_eq!(empty.lsn, Lsn(0));
+    empty.check(&fold).unwrap();
     let error = state(5).check(&fold).unwrap_err().to_string();
     assert!(error.contains("ends at record 0, but record 5 was acknowledged at 2023-"), "{error}");
     let other = Fold::new(InstanceId([0; 16]), PartitionId(2));

@@ -1,15 +1,13 @@
 //! `onward run` over bad and odd inputs.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{BufWriter, Write},
-    process::Stdio,
-    time::Duration,
 };
 
 use serde_json::json;
 
-use super::{customer, end, run_simple, signup, simple};
+use super::{customer, end, end_with_peak, run_simple, signup, simple};
 
 const NEW_YEAR: &str = "2026-01-01T00:00:00Z";
 
@@ -121,22 +119,9 @@ fn a_line_of_100_mb_is_refused_in_bounded_memory() {
     drop(file);
 
     let mut command = desk.run_command("defs.json", "customers.ndjson", "events.ndjson");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        peak = peak.max(kib.unwrap_or(0));
-        // The peak only grows, so a look now and then is enough.
-        let _ = crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(2));
-    }
-    let output = child.wait_with_output().unwrap();
-    let err = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{err}");
-    assert!(err.contains("events.ndjson:2:49153: too_long: "), "{err}");
-    assert!((1..200 * 1024).contains(&peak), "{peak} KiB at most");
-    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (ended, peak) = end_with_peak(&mut command);
+    let summary = ended.code(1).says(&["events.ndjson:2:49153: too_long: "]).object();
+    assert!((1..200).contains(&peak), "{peak} MiB at most");
     assert_eq!((&summary["events_read"], &summary["enrolled"]), (&2.into(), &2.into()));
 }
 

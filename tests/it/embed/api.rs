@@ -202,14 +202,14 @@ fn a_wait_ends_when_the_clock_says_so_and_not_before() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Manual::at(START);
     let (channels, attempts) = channels(|_| Some(sent()));
-    let onward = open_at(dir.path(), &channels, &clock);
+    let onward = open_trusting(dir.path(), &channels, &clock);
     let wait = json!({ "id": "two-days", "step_order": 1, "step_type": "WAIT", "config": { "duration_days": 2 } });
     publish(&onward, &[wait, email(2, "Later")]);
     let id = enter(&onward, "ann");
     clock.advance(Span::millis(2 * 24 * 3_600_000 - 1));
     assert_eq!(names(&settled(&onward, id)).last(), Some(&"WaitStarted"));
     onward.close().unwrap();
-    let onward = reopen(dir.path(), &channels, &clock);
+    let onward = open_trusting(dir.path(), &channels, &clock);
     assert_eq!(names(&settled(&onward, id)).last(), Some(&"WaitStarted"));
     assert!(attempts.is_empty());
     clock.advance(Span::millis(1));
@@ -218,8 +218,8 @@ fn a_wait_ends_when_the_clock_says_so_and_not_before() {
     assert_eq!(message.time.to_string(), "2026-01-03T00:00:00Z");
 }
 
-/// Opens where the clock has moved far while it was closed.
-fn reopen(dir: &std::path::Path, channels: &Channels, clock: &Arc<Manual>) -> Onward {
+/// Opens on a clock that a test moves by days.
+fn open_trusting(dir: &std::path::Path, channels: &Channels, clock: &Arc<Manual>) -> Onward {
     let options = Options {
         clock: Arc::<Manual>::clone(clock),
         clock_check: onward::engine::ClockCheck::Trust,
