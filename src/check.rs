@@ -27,7 +27,7 @@ use crate::{
         chunk::{self, ChunkKind},
         export, head,
         page::{self, decode_page, encode_page},
-        timers,
+        segments, timers,
     },
 };
 
@@ -139,6 +139,27 @@ pub fn timer_run(data: &[u8]) {
     let bytes = with_frame_crc(data);
     let Ok(read) = timers::decode_piece(&bytes) else { return };
     assert_eq!(timers::encode_piece(&read), bytes, "a piece of timers has one encoding");
+}
+
+/// A segment of sled's file is read to its end, and what is found in it is whole.
+pub fn segment(data: &[u8]) {
+    if let segments::Header::Used { lsn, .. } = segments::header(data)
+        && let segments::End::Torn(at) = segments::end(data, lsn)
+    {
+        assert!(at <= data.len(), "reading ends within the bytes");
+    }
+    // Any number of segment: the messages are the same, but for that.
+    for number in [0, 1] {
+        segments::end(data, number * segments::segment_bytes());
+    }
+    for (at, value, header) in segments::chunks(data) {
+        assert_eq!(
+            data.get(at..at + value.len()),
+            Some(value),
+            "a chunk is where it is said to be"
+        );
+        assert_eq!(chunk::peek(value), Ok(header), "a chunk that is found is whole");
+    }
 }
 
 /// The state of a base decodes or not; what decodes reads back as written.
@@ -314,7 +335,7 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const CHECKS: [(&str, Check); 14] = [
+    const CHECKS: [(&str, Check); 15] = [
         ("export", export),
         ("base", base),
         ("chunk", chunk),
@@ -323,6 +344,7 @@ mod tests {
         ("head", head),
         ("manifest", manifest),
         ("entries", entries),
+        ("segment", segment),
         ("record", record),
         ("definitions", definitions),
         ("condition", condition),

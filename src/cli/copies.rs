@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{Data, exit::Failure, limits, run::progress_bar, say};
+use super::{Data, exit::Failure, limits, progress::bar, say};
 use crate::engine::copies::{self, Progress};
 
 /// Replaces the directory by a copy of it that takes less space.
@@ -61,7 +61,7 @@ pub(super) struct RestoreArgs {
 }
 
 pub(super) fn compact(args: &CompactArgs) -> Result<ExitCode, Failure> {
-    let bar = progress_bar();
+    let bar = bar(0);
     let done = copies::compact(&args.data.data, &limits()?, &mut |it| show(&bar, it))?;
     bar.finish_and_clear();
     let (before, after) = (done.bytes_before, done.bytes_after);
@@ -69,7 +69,7 @@ pub(super) fn compact(args: &CompactArgs) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn backup(args: &BackupArgs) -> Result<ExitCode, Failure> {
-    let bar = progress_bar();
+    let bar = bar(0);
     let mut tell = |it| show(&bar, it);
     if let Some(from) = &args.check {
         let it = copies::check(from, &mut tell)?;
@@ -89,7 +89,7 @@ pub(super) fn backup(args: &BackupArgs) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
-    let bar = progress_bar();
+    let bar = bar(0);
     let done = copies::restore(&args.from, &args.data, &limits()?, &mut |it| show(&bar, it))?;
     bar.finish_and_clear();
     let (lsn, instance) = (done.lsn, done.instance);

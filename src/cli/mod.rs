@@ -2,8 +2,11 @@
 
 mod bench;
 mod copies;
+mod doctor;
 mod exit;
 mod log;
+mod progress;
+mod repair;
 mod run;
 mod show;
 mod trim;
@@ -49,6 +52,10 @@ enum Command {
     Backup(copies::BackupArgs),
     /// Makes a new directory from a backup.
     Restore(copies::RestoreArgs),
+    /// Says what is wrong with a directory, without changing anything in it.
+    Doctor(doctor::Args),
+    /// Saves all that is whole of a damaged directory in a new one.
+    Repair(repair::Args),
     /// Measures how fast it is here.
     Bench(bench::Args),
 }
@@ -75,6 +82,8 @@ pub fn main() -> ExitCode {
         Command::Compact(args) => copies::compact(&args),
         Command::Backup(args) => copies::backup(&args),
         Command::Restore(args) => copies::restore(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Repair(args) => repair::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     result.unwrap_or_else(Failure::report)

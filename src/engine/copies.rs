@@ -10,7 +10,7 @@ pub use restore::{Restored, restore};
 
 use std::{path::Path, sync::Arc};
 
-use super::{recover, verify::verify};
+use super::{recover, verify::verify, watch::Watch};
 use crate::{
     base::{Limits, limits::SEGMENT_BYTES},
     store::{self, Lock, SledStore},
@@ -36,7 +36,9 @@ pub type Tell<'a> = &'a mut dyn FnMut(Progress);
 /// Opens what has been made, checks that it holds what its log says, and closes it.
 fn verify_made(dir: &Path, limits: &Limits) -> store::Result<Lock> {
     let store = Arc::new(SledStore::open_unfinished(dir)?);
-    let mut partition = recover::read_open(Arc::<SledStore>::clone(&store), dir, limits)?;
+    let watch = Watch::start(dir, limits.stall);
+    let sled = Arc::<SledStore>::clone(&store);
+    let mut partition = recover::read_open(sled, dir, limits, &watch)?;
     let found = verify(&mut partition)?;
     drop(partition);
     if let Some(difference) = found.differences.first() {

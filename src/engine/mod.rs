@@ -13,6 +13,7 @@
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
 //! | `history`, `scan`, `verify`, `since` | reading back and checking |
+//! | `doctor`, `repair` | what is wrong with a directory, and what of it can be saved |
 //! | `trim`, `restore` | a log whose beginning goes, and starting from a base |
 //! | `copies` | compaction, backups |
 //!
@@ -21,6 +22,7 @@
 
 mod commit;
 pub mod copies;
+pub mod doctor;
 mod error;
 pub mod history;
 mod inbox;
@@ -29,6 +31,7 @@ pub mod live;
 pub mod partition;
 mod present;
 pub mod recover;
+pub mod repair;
 mod restore;
 pub mod runner;
 mod scan;

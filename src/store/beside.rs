@@ -24,7 +24,7 @@ const RESERVED: [&str; 2] = [".compacting", ".restoring"];
 /// The file that says that a directory is being made.
 const MARK: &str = "unfinished";
 /// What is in a data directory: these, and names that begin so.
-const NAMES: [&str; 7] = ["db", "conf", "blobs", "lock", "head", "head.new", MARK];
+const NAMES: [&str; 8] = ["db", "conf", "blobs", "lock", "head", "head.new", "doubtful", MARK];
 const PREFIXES: [&str; 2] = ["snap.", "set-aside."];
 
 /// For what a directory is made.

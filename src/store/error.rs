@@ -81,7 +81,9 @@ pub enum Error {
         expected: &'static str,
     },
     /// Stored bytes are not what was written.
-    #[error("{place} is damaged: {what}; restore a backup, or copy the directory and ask for help")]
+    #[error(
+        "{place} is damaged: {what}; restore a backup, or save what is whole with `onward repair`"
+    )]
     Damaged {
         /// What is wrong.
         what: String,
@@ -216,7 +218,7 @@ impl Error {
     }
 
     /// For `map_err`: the operating system refused to do `what` on `path`.
-    pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, path: path.to_owned(), source }
     }
 

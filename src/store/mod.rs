@@ -17,6 +17,7 @@
 pub mod backup;
 pub mod base;
 pub mod beside;
+pub(crate) mod check;
 pub mod checkpoint;
 pub mod chunk;
 mod error;
@@ -29,8 +30,11 @@ pub mod log;
 mod memory;
 pub mod mirror;
 pub mod page;
+pub(crate) mod salvage;
+pub(crate) mod segments;
 mod sled;
 mod space;
+pub(crate) mod survey;
 pub mod table;
 pub mod timers;
 

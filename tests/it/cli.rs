@@ -1,6 +1,7 @@
 //! The program from outside: commands, exit codes and what is printed.
 
 mod copies;
+mod damage;
 mod directory;
 mod hostile;
 mod input;

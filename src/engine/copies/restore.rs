@@ -104,7 +104,7 @@ fn fill(
 
 /// Replays the log, records that this is a copy, and saves a checkpoint.
 fn mark_as_copy(
-    store: Arc<dyn Store>,
+    store: Arc<SledStore>,
     dir: &Path,
     opening: &Opening,
     instance: InstanceId,
