@@ -26,7 +26,7 @@ use super::{
     watch::{Apart, Watch},
 };
 use crate::{
-    base::{Clock, Lsn, Timestamp, limits::STOP_TIMEOUT},
+    base::{Clock, Lsn, Timestamp, limits::STOP_TIMEOUT, planted::is_planted},
     machine::{
         input::{Answer, Input},
         record::Source,
@@ -393,6 +393,10 @@ impl Live {
                 }
                 let now = self.now()?;
                 let answer = self.runner.decide(now, &input)?.map_err(Error::Rejected);
+                if is_planted!("dedup_before_append") && matches!(answer, Ok(Answer::Duplicate)) {
+                    let _ = reply.send(answer).is_ok();
+                    return Ok(());
+                }
                 self.runner.when_durable(Box::new(move || {
                     let _ = reply.send(answer).is_ok();
                 }));

@@ -51,4 +51,6 @@ pub use recover::{AcceptLoss, Opening};
 pub use ticket::Ticket;
 
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;

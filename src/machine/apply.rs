@@ -15,7 +15,7 @@ use super::{
     row::{CustomerRow, DeadLetter, Enrollment, Entry, Open, Phase, Row, Stage},
 };
 use crate::{
-    base::{CustomerId, DeliveryId, Lsn, PartitionId, Timestamp},
+    base::{CustomerId, DeliveryId, Lsn, PartitionId, Timestamp, planted::is_planted},
     model::{Activity, Customer},
 };
 
@@ -220,7 +220,7 @@ impl Applied {
     fn timers<P: Projections>(self, state: &mut P, record: &Record) {
         match record {
             Record::WaitStarted(it) => state.set_timer(self.timer(&it.at, it.due, self.lsn)),
-            Record::DeliveryDeferred(it) => {
+            Record::DeliveryDeferred(it) if !is_planted!("forget_retry") => {
                 state.set_timer(self.timer(&it.at, it.until, self.lsn));
             }
             Record::WaitEnded(it) => {

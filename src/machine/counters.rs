@@ -8,6 +8,7 @@ use super::{
     reason::{Idle, Refusal, Skip},
     record::{At, DeliverySkipped, Record},
 };
+use crate::base::planted::is_planted;
 
 /// All counters of a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -129,7 +130,7 @@ impl Counters {
                 self.step(&it.at).entered += u64::from(it.subscription <= 1);
             }
             Record::DeliverySent(it) => {
-                self.step(&it.at).sent += u64::from(it.first);
+                self.step(&it.at).sent += u64::from(it.first || is_planted!("count_twice"));
                 self.campaign(it.at.campaign).sent += u64::from(it.first);
             }
             Record::DeliveryDeferred(it) => self.step(&it.at).deferred += 1,

@@ -180,6 +180,9 @@ impl Memory {
     pub(super) fn read_to(&mut self, source: Source) {
         self.last_input = LastInput::Outside;
         let Source::Line { input, offset } = source else { return };
+        if is_planted!("lose_input_position") {
+            return;
+        }
         if let Some(state) = self.inputs.get_mut(index(input)) {
             state.offset = state.offset.max(offset);
         }

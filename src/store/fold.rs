@@ -25,7 +25,7 @@ use super::{
     Error,
     chunk::{self, Chunk, ChunkBuilder, ChunkKind, Header, Record, Stamp},
 };
-use crate::base::{InstanceId, Lsn, Malformed, PartitionId, Timestamp};
+use crate::base::{InstanceId, Lsn, Malformed, PartitionId, Timestamp, planted::is_planted};
 
 /// Whether the group at the end of a chunk goes on in the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +150,11 @@ impl Fold {
     /// to [`Fold::position`], and once stored there, into [`Fold::offer`].
     pub fn new_fence(&self, nonce: u64, now: Timestamp) -> Vec<u8> {
         let stamp = Stamp {
-            epoch: self.epoch.checked_add(1).expect("fewer than 2^64 starts"),
+            epoch: if is_planted!("fence_without_epoch") && self.epoch > 0 {
+                self.epoch
+            } else {
+                self.epoch.checked_add(1).expect("fewer than 2^64 starts")
+            },
             nonce,
             first_lsn: self.group_start(),
             ..self.stamp(Group::Ends)
