@@ -41,6 +41,7 @@ use crate::{
         row::Enrollment,
     },
     model::{CustomerUpdate, Event},
+    store::backup::BackedUp,
 };
 
 /// Sends under way at once through each channel.
@@ -189,6 +190,16 @@ impl Onward {
     /// As [`Onward::enrollment`].
     pub fn history(&self, id: EnrollmentId) -> Result<Ticket<Vec<Logged>>, Error> {
         self.engine.query(move |partition| partition.history(id))
+    }
+
+    /// Adds to the backup in `to`, a directory of its own, what it lacks of everything taken in
+    /// before, while the engine goes on; says up to which record that is. Blocks this thread until
+    /// it has been read back.
+    ///
+    /// # Errors
+    /// The disk, or `to` holds something else or the backup of another directory.
+    pub fn backup(&self, to: &Path) -> Result<BackedUp, Error> {
+        self.engine.backup(to)
     }
 
     /// The engine itself, for other questions.

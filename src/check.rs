@@ -18,17 +18,24 @@ use crate::{
         Form, JsonText, Known, LineError, Place, Segment, Template, Unknown,
     },
     store::{
-        Chunk, ChunkBuilder, Effect, Fold, Group, Stamp, base,
+        Chunk, ChunkBuilder, Effect, Fold, Group, Stamp,
+        backup::{
+            entries::{Entries, entry},
+            manifest::Manifest,
+        },
+        base,
         chunk::{self, ChunkKind},
         export, head,
         page::{self, decode_page, encode_page},
-        timers,
+        segments, timers,
     },
 };
 
 /// Bytes before the checksum of a chunk, which is the last field of its header.
 const CHUNK_CHECKED_BYTES: usize = 85;
 const CRC_BYTES: usize = 4;
+/// Bytes before the first entry of a file of a backup.
+const ENTRIES_START_BYTES: usize = 5;
 
 /// A chunk decodes or not; what decodes is written back byte for byte, and a fold takes any chunk.
 pub fn chunk(data: &[u8]) {
@@ -134,6 +141,27 @@ pub fn timer_run(data: &[u8]) {
     assert_eq!(timers::encode_piece(&read), bytes, "a piece of timers has one encoding");
 }
 
+/// A segment of sled's file is read to its end, and what is found in it is whole.
+pub fn segment(data: &[u8]) {
+    if let segments::Header::Used { lsn, .. } = segments::header(data)
+        && let segments::End::Torn(at) = segments::end(data, lsn)
+    {
+        assert!(at <= data.len(), "reading ends within the bytes");
+    }
+    // Any number of segment: the messages are the same, but for that.
+    for number in [0, 1] {
+        segments::end(data, number * segments::segment_bytes());
+    }
+    for (at, value, header) in segments::chunks(data) {
+        assert_eq!(
+            data.get(at..at + value.len()),
+            Some(value),
+            "a chunk is where it is said to be"
+        );
+        assert_eq!(chunk::peek(value), Ok(header), "a chunk that is found is whole");
+    }
+}
+
 /// The state of a base decodes or not; what decodes reads back as written.
 pub fn base(data: &[u8]) {
     let Ok(state) = base::decode(&with_frame_crc(data)) else { return };
@@ -151,6 +179,27 @@ pub fn head(data: &[u8]) {
     let Ok((sequence, state)) = head::decode(&with_frame_crc(data)) else { return };
     let bytes = head::encode(sequence, &state);
     assert_eq!(head::decode(&bytes), Ok((sequence, state)), "a slot reads back as written");
+}
+
+/// The manifest of a backup decodes or not; what decodes reads back as written.
+pub fn manifest(data: &[u8]) {
+    let Ok(read) = Manifest::decode(&with_frame_crc(data)) else { return };
+    assert_eq!(Manifest::decode(&read.encode()), Ok(read), "a manifest reads back as written");
+}
+
+/// A file of entries is read up to what is wrong with it; what was read is written back byte for
+/// byte.
+pub fn entries(data: &[u8]) {
+    let mut entries = Entries::new(data);
+    if entries.begin().is_err() {
+        return;
+    }
+    let mut written = Vec::new();
+    while let Ok((key, value)) = entries.read() {
+        written.extend_from_slice(&entry(&key, &value));
+    }
+    let body = data.get(ENTRIES_START_BYTES..).unwrap_or_default();
+    assert!(body.starts_with(&written), "an entry has one encoding");
 }
 
 /// A record of a kind (u16), a version (u8) and a body decodes or not; what decodes reads back as
@@ -286,13 +335,16 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const CHECKS: [(&str, Check); 12] = [
+    const CHECKS: [(&str, Check); 15] = [
         ("export", export),
         ("base", base),
         ("chunk", chunk),
         ("page", page),
         ("timer_run", timer_run),
         ("head", head),
+        ("manifest", manifest),
+        ("entries", entries),
+        ("segment", segment),
         ("record", record),
         ("definitions", definitions),
         ("condition", condition),

@@ -171,6 +171,10 @@ pub const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 pub const LEAF_VALUES_MAX: usize = 16;
 /// Payload between two fdatasyncs, at most.
 pub const SYNC_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes after which a backup begins another file of chunks.
+pub const BACKUP_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of the manifest of a backup: enough for more than ten terabytes of log.
+pub const MANIFEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Pages that a checkpoint writes between two commits, in bytes.
 pub const CHECKPOINT_SLICE_BYTES: usize = 256 * 1024;
 

@@ -129,6 +129,8 @@ pub struct Span(
 impl Span {
     /// No time at all.
     pub const ZERO: Self = Self(0);
+    /// The least time that passes.
+    pub const MICROSECOND: Self = Self(1);
     /// 36,500 days.
     pub const MAX: Self = Self::days(36_500);
 

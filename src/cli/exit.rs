@@ -4,7 +4,7 @@ use std::{fmt::Display, io::Write, process::ExitCode};
 
 use crate::{
     bench,
-    engine::{self, job},
+    engine::{self, job, repair},
     model::Findings,
     store,
 };
@@ -78,9 +78,16 @@ impl From<store::Error> for Failure {
             | store::Error::OtherInstance { .. }
             | store::Error::PartitionCount { .. }
             | store::Error::OtherHash { .. }
+            | store::Error::Unfinished { .. }
+            | store::Error::InTheWay { .. }
+            | store::Error::NoSwap { .. }
+            | store::Error::NoRoom(_)
+            | store::Error::NoBackup { .. }
+            | store::Error::OtherBackup { .. }
             | store::Error::ExportGap { .. } => REFUSED,
             store::Error::Io { .. }
             | store::Error::Damaged { .. }
+            | store::Error::BackupDamaged { .. }
             | store::Error::Conflict { .. }
             | store::Error::Shortened { .. }
             | store::Error::NoWayBack { .. }
@@ -89,6 +96,18 @@ impl From<store::Error> for Failure {
             | store::Error::Poisoned { .. } => FAULT,
         };
         Self { code, message: error.to_string() }
+    }
+}
+
+impl From<repair::Error> for Failure {
+    fn from(error: repair::Error) -> Self {
+        match error {
+            repair::Error::Store(error) => error.into(),
+            repair::Error::Exists { .. } | repair::Error::Trimmed { .. } => Self::refused(error),
+            repair::Error::Nothing { .. } | repair::Error::Differs { .. } => {
+                Self { code: FAULT, message: error.to_string() }
+            }
+        }
     }
 }
 

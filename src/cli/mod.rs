@@ -1,8 +1,12 @@
 //! Layer 8, the commands: what was typed, and nothing about how it is done.
 
 mod bench;
+mod copies;
+mod doctor;
 mod exit;
 mod log;
+mod progress;
+mod repair;
 mod run;
 mod show;
 mod trim;
@@ -42,6 +46,16 @@ enum Command {
     Trim(trim::Args),
     /// Replays the log and compares it with everything the directory holds.
     Verify(verify::Args),
+    /// Gives back the disk space that nothing uses any more.
+    Compact(copies::CompactArgs),
+    /// Copies what is new of a directory to a backup, or checks one.
+    Backup(copies::BackupArgs),
+    /// Makes a new directory from a backup.
+    Restore(copies::RestoreArgs),
+    /// Says what is wrong with a directory, without changing anything in it.
+    Doctor(doctor::Args),
+    /// Saves all that is whole of a damaged directory in a new one.
+    Repair(repair::Args),
     /// Measures how fast it is here.
     Bench(bench::Args),
 }
@@ -65,6 +79,11 @@ pub fn main() -> ExitCode {
         Command::Log(args) => log::run(&args),
         Command::Trim(args) => trim::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Compact(args) => copies::compact(&args),
+        Command::Backup(args) => copies::backup(&args),
+        Command::Restore(args) => copies::restore(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Repair(args) => repair::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     result.unwrap_or_else(Failure::report)

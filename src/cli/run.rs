@@ -1,7 +1,6 @@
 //! `onward run`: the main job.
 
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -9,12 +8,12 @@ use std::{
 
 use clap::ValueEnum;
 use crossbeam_channel::Receiver;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::{
     Data, exit,
     exit::{Failure, tell},
-    limits, say,
+    limits, progress, say,
 };
 use crate::{
     app::{SystemClock, workers},
@@ -100,7 +99,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let workers = || start_workers(args.outbox.as_deref());
     let drive = Drive::open(&args.data.data, &opening, plan, workers)?;
     drive.warnings().iter().for_each(|finding| tracing::warn!("{finding}"));
-    let bar = progress_bar();
+    let bar = progress::bar(0);
     let shown = bar.clone();
     let drive = drive.until(args.until).pace(pace);
     let finished = drive.run_apart(move |it| show(&shown, &it))?;
@@ -117,16 +116,6 @@ fn start_workers(outbox: Option<&Path>) -> Result<(Outbound, Receiver<Report>), 
         })?),
     };
     workers(&channels).map_err(|error| job::Error::Channel { error: error.to_string() })
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}")
-        .expect("the template is fixed and valid");
-    ProgressBar::new(0).with_style(style)
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {

@@ -204,6 +204,8 @@ pub(super) struct Worker {
     /// Who reads the rows; no work is done until they let go.
     held: Option<Held>,
     head_behind: Option<Fold>,
+    /// Bytes of a checkpoint between two syncs, at most.
+    slice_bytes: usize,
     alive: Timestamp,
     has_failed: bool,
 }
@@ -235,6 +237,7 @@ impl Worker {
             work: VecDeque::new(),
             held: None,
             head_behind: None,
+            slice_bytes: SYNC_BYTES_MAX,
             alive: Timestamp::EPOCH,
             has_failed: false,
         };
@@ -257,6 +260,12 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// Makes slices of a checkpoint so small that much happens between them.
+    #[cfg(test)]
+    pub(super) fn slice(&mut self, bytes: usize) {
+        self.slice_bytes = bytes;
     }
 
     /// Does one job, or a slice of the running checkpoint; then the head, if it is due.
@@ -291,7 +300,12 @@ impl Worker {
                 self.append(&chunks)?;
                 appended = fold;
             }
-            Ok(Job::Checkpoint(checkpoint)) => self.work.push_back(Work::Checkpoint(checkpoint)),
+            Ok(Job::Checkpoint(checkpoint)) => {
+                if is_planted!("record_checkpoint_first") {
+                    checkpoint::record(&*self.store, &checkpoint.state)?;
+                }
+                self.work.push_back(Work::Checkpoint(checkpoint));
+            }
             Ok(Job::Remove(keys)) => self.work.push_back(Work::Remove(keys)),
             Ok(Job::Freeze(reply)) => self.work.push_back(Work::Freeze(reply)),
             Ok(Job::Thaw) => self.thaw(),
@@ -309,7 +323,7 @@ impl Worker {
                 }
             }
         }
-        self.write_slice(budget)?;
+        self.write_slice(budget.min(self.slice_bytes))?;
         self.sync()?;
         if let Some(fold) = appended {
             let durable = Committed::Durable(fold.last_lsn());

@@ -61,7 +61,8 @@ fn bytes_of(input: &Input) -> usize {
         | Input::Opening(_)
         | Input::TimerDue(_)
         | Input::Settled { .. }
-        | Input::AcceptLoss { .. } => 0,
+        | Input::AcceptLoss { .. }
+        | Input::Restored { .. } => 0,
     };
     INPUT_BYTES + holds
 }

@@ -16,6 +16,7 @@ pub(super) use room::Home;
 use super::{
     Error,
     commit::Frozen,
+    copies,
     inbox::{Held, Room},
     partition::Partition,
     present::{ClockCheck, Past, Present},
@@ -25,13 +26,13 @@ use super::{
     watch::{Apart, Watch},
 };
 use crate::{
-    base::{Clock, Lsn, Timestamp, limits::STOP_TIMEOUT},
+    base::{Clock, Lsn, Timestamp, limits::STOP_TIMEOUT, planted::is_planted},
     machine::{
         input::{Answer, Input},
         record::Source,
     },
     model::{Definitions, Known},
-    store,
+    store::{self, backup::BackedUp},
 };
 
 /// Inputs of one kind that a round takes before it looks at the others.
@@ -161,7 +162,7 @@ impl Engine {
     ) -> Result<Ticket<T>, Error> {
         let (reply, ticket) = Ticket::watched(&self.watch);
         let query: Query = Box::new(move |partition| {
-            let found = partition.map_err(Error::from).and_then(ask);
+            let found = partition.and_then(ask);
             let found = match found {
                 Err(Error::Store(error)) => return Err(error),
                 found => found,
@@ -181,6 +182,13 @@ impl Engine {
         let (reply, ticket) = Ticket::watched(&self.watch);
         self.send(Message::Freeze(reply))?;
         Ok(ticket)
+    }
+
+    /// Adds to the backup in `to` what it lacks of everything taken in before, while the engine
+    /// goes on. Works on the calling thread.
+    pub fn backup(&self, to: &Path) -> Result<BackedUp, Error> {
+        let frozen = self.freeze()?.wait()?;
+        Ok(copies::backup_frozen(frozen, to, &mut |_| {})?)
     }
 
     /// Checks definitions documents, named for messages, and brings into force what is new.
@@ -384,6 +392,10 @@ impl Live {
                 }
                 let now = self.now()?;
                 let answer = self.runner.decide(now, &input)?.map_err(Error::Rejected);
+                if is_planted!("dedup_before_append") && matches!(answer, Ok(Answer::Duplicate)) {
+                    let _ = reply.send(answer).is_ok();
+                    return Ok(());
+                }
                 self.runner.when_durable(Box::new(move || {
                     let _ = reply.send(answer).is_ok();
                 }));

@@ -13,12 +13,16 @@
 //! | `live` | the loop for programs that embed the engine |
 //! | `job` | the loop for input files on a clock of their own |
 //! | `history`, `scan`, `verify`, `since` | reading back and checking |
+//! | `doctor`, `repair` | what is wrong with a directory, and what of it can be saved |
 //! | `trim`, `restore` | a log whose beginning goes, and starting from a base |
+//! | `copies` | compaction, backups |
 //!
 //! **Architecture invariant:** nothing here names `delivery`, and nothing leaves (no answer, no
 //! delivery) before [`runner`] knows its record to be durable.
 
 mod commit;
+pub mod copies;
+pub mod doctor;
 mod error;
 pub mod history;
 mod inbox;
@@ -27,6 +31,7 @@ pub mod live;
 pub mod partition;
 mod present;
 pub mod recover;
+pub mod repair;
 mod restore;
 pub mod runner;
 mod scan;
@@ -45,5 +50,7 @@ pub use present::ClockCheck;
 pub use recover::{AcceptLoss, Opening};
 pub use ticket::Ticket;
 
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod tests;

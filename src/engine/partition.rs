@@ -8,7 +8,10 @@ use super::{
     state::{State, timer_set},
 };
 use crate::{
-    base::{DeliveryId, InstanceId, Limits, Lsn, PartitionId, Timestamp, limits::RECORD_BYTES_MAX},
+    base::{
+        DeliveryId, InstanceId, Limits, Lsn, PartitionId, Timestamp, limits::RECORD_BYTES_MAX,
+        planted::is_planted,
+    },
     machine::{
         apply::{TimerSet, apply, rows_of},
         catalog::Catalog,
@@ -82,6 +85,9 @@ impl Partition {
         });
         let mut requested: Vec<_> = requested.collect();
         requested.sort_unstable();
+        if is_planted!("forget_in_flight") {
+            requested.clear();
+        }
         Self {
             id: fold.partition(),
             instance,
@@ -200,7 +206,8 @@ impl Partition {
             assert!(body.len() <= RECORD_BYTES_MAX, "decisions bound what a record holds");
             let full = self.open_bytes() + body.len() + FRAME_BYTES > self.limits.chunk_bytes;
             if full {
-                self.seal(Group::Continues);
+                let ends = is_planted!("wrong_group_end");
+                self.seal(if ends { Group::Ends } else { Group::Continues });
             }
             let open = self.open.get_or_insert_with(|| ChunkBuilder::new(now));
             open.push(now, kind, version, &body);
@@ -263,7 +270,7 @@ impl Partition {
         let (Some(open), Some(version)) = (open, version) else { return Ok(None) };
         Ok(Some(Delivery {
             id,
-            instance: self.instance,
+            instance: self.state.memory.instance_at(*time).unwrap_or(self.instance),
             attempt: open.attempt,
             time: *time,
             customer: enrollment.customer.clone(),

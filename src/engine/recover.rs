@@ -13,6 +13,7 @@ use super::{
     partition::Partition,
     restore,
     state::State,
+    verify::verify,
     watch::{Watch, Watched},
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     },
     store::{
         self, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log,
-        RecordReader, SledStore, Start, Store, checkpoint, chunk,
+        RecordReader, SledStore, Start, Store, Tree, checkpoint, chunk,
     },
 };
 
@@ -119,16 +120,30 @@ pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
 
 fn own_watched(dir: &Path, opening: &Opening, watch: Arc<Watch>) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
-    let inner: Arc<dyn Store> = Arc::new(watch.during_opening(|| SledStore::open(dir))?);
-    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watch));
-    let format = format(&*store, opening)?;
+    let sled = watch.during_opening(|| SledStore::open(dir))?;
+    own_open(Arc::new(sled), dir, opening, watch)
+}
+
+/// Takes over what has been opened in `dir`.
+pub(super) fn own_open(
+    sled: Arc<SledStore>,
+    dir: &Path,
+    opening: &Opening,
+    watch: Arc<Watch>,
+) -> store::Result<Owned> {
     let (mut head, state) = watch.during("open the head of", || Head::open(dir))?;
+    let inner: Arc<dyn Store> = Arc::<SledStore>::clone(&sled);
+    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watch));
+    check_format(&*store, state.as_ref())?;
+    let format = format(&*store, opening)?;
+    let bounds = (&opening.limits, opening.accept_loss);
+    settle(&sled, &store, &Sought { instance: format.instance, head: state.as_ref() }, bounds)?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
     let alive = state.as_ref().map_or(Timestamp::EPOCH, |state| state.alive);
-    let loss = check_head(state, &partition.fold, opening.accept_loss)?;
+    let loss = check_head(state.as_ref(), &partition.fold, opening.accept_loss)?;
     if loss.is_some() {
         // Pages and timers may hold records that are gone; the LSNs of those are used again.
-        restore::forget_projections(&partition)?;
+        restore::forget_projections(&*store, &partition.start()?, partition.latest())?;
         partition = replay(&store, format.instance, &opening.limits)?;
     }
     fence(&mut partition)?;
@@ -153,21 +168,81 @@ fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat
     DirectoryFormat { instance: opening.instance, partitions: 1 }.create_or_check(store)
 }
 
+/// The log that should be there.
+struct Sought<'a> {
+    instance: InstanceId,
+    head: Option<&'a HeadState>,
+}
+
+/// Makes projections that are doubtful again. The log is looked at first: where it is not whole,
+/// they may be all there is.
+fn settle(
+    sled: &SledStore,
+    store: &Arc<dyn Store>,
+    sought: &Sought<'_>,
+    (limits, accept): (&Limits, AcceptLoss),
+) -> store::Result<()> {
+    if !sled.is_doubtful() {
+        return Ok(());
+    }
+    let log = LocalLog::new(Arc::clone(store), PARTITION);
+    let start = Start::find(&**store, &log, Fold::new(sought.instance, PARTITION))?;
+    let mut reader = RecordReader::new(&log, start.fold().clone());
+    while reader.next().transpose()?.is_some() {}
+    check_head(sought.head, reader.state(), accept)?;
+    match restore::forget_projections(&**store, &start, reader.state().last_lsn()) {
+        Ok(()) => warn!("the projections are doubtful and made again from the log"),
+        Err(store::Error::NoWayBack { trimmed }) => {
+            // What began before the base cannot be made again; the rest shows whether it fits.
+            let found = verify(&mut replay(store, sought.instance, limits)?)?;
+            let (differences, older) = (found.difference_count, found.older_rows);
+            if differences > 0 {
+                let what = format!("{differences} differences from a log trimmed at {trimmed}");
+                return Err(store::Error::Damaged { what, place: "the projections".to_owned() });
+            }
+            warn!(older, "the projections were doubtful and verified, but for rows so old");
+        }
+        Err(error) => return Err(error),
+    }
+    sled.settle()
+}
+
+/// A directory that was opened before has its format, and a log that has records has a head.
+fn check_format(store: &dyn Store, head: Option<&HeadState>) -> store::Result<()> {
+    let is_used = head.is_some() || store.above(Tree::Log, &[])?.is_some();
+    if is_used && DirectoryFormat::load(store)?.is_none() {
+        return Err(damaged("the directory", Malformed("its format is gone")));
+    }
+    Ok(())
+}
+
 /// Opens `dir` to look at it: nothing is appended.
 pub fn read(dir: &Path, limits: &Limits) -> store::Result<Partition> {
     let watch = Watch::start(dir, limits.stall);
     let (dir, limits, watching) = (dir.to_owned(), limits.clone(), Arc::clone(&watch));
-    watch.guard(move || read_watched(&dir, &limits, &watching))?
+    watch.guard(move || {
+        let sled = watching.during_opening(|| SledStore::open_existing(&dir))?;
+        read_open(Arc::new(sled), &dir, &limits, &watching)
+    })?
 }
 
-fn read_watched(dir: &Path, limits: &Limits, watch: &Arc<Watch>) -> store::Result<Partition> {
-    let inner = Arc::new(watch.during_opening(|| SledStore::open_existing(dir))?);
+/// Looks at what has been opened in `dir`.
+pub(super) fn read_open(
+    sled: Arc<SledStore>,
+    dir: &Path,
+    limits: &Limits,
+    watch: &Arc<Watch>,
+) -> store::Result<Partition> {
+    let (_, state) = watch.during("open the head of", || Head::open(dir))?;
+    let inner: Arc<dyn Store> = Arc::<SledStore>::clone(&sled);
     let store: Arc<dyn Store> = Arc::new(Watched::new(inner, watch));
+    check_format(&*store, state.as_ref())?;
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
-    let (_, state) = Head::open(dir)?;
+    let sought = Sought { instance: format.instance, head: state.as_ref() };
+    settle(&sled, &store, &sought, (limits, AcceptLoss::No))?;
     let partition = replay(&store, format.instance, limits)?;
-    check_head(state, &partition.fold, AcceptLoss::No)?;
+    check_head(state.as_ref(), &partition.fold, AcceptLoss::No)?;
     Ok(partition)
 }
 
@@ -250,7 +325,7 @@ pub(super) fn damaged(place: &str, why: Malformed) -> store::Error {
 }
 
 fn check_head(
-    state: Option<HeadState>,
+    state: Option<&HeadState>,
     fold: &Fold,
     accept: AcceptLoss,
 ) -> store::Result<Option<(Lsn, Lsn)>> {

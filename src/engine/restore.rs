@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{
-    partition::Partition,
     recover::damaged,
     scan::{Rows, timers_of},
     state::State,
@@ -17,23 +16,25 @@ use crate::{
     store::{self, BaseState, Start, Store, Tree, base, checkpoint},
 };
 
-/// Removes every projection of what `partition` holds, and every base of records that are not in
-/// its log: the log alone says what holds.
+/// Removes every projection, and every base of records after `latest`, where the log ends that
+/// begins at `start`: the log alone says what holds.
 ///
 /// # Errors
 /// [`store::Error::NoWayBack`]: it does not, and nothing is removed.
-pub(super) fn forget_projections(partition: &Partition) -> store::Result<()> {
-    let store = &*partition.store;
-    let start = partition.start()?;
+pub(super) fn forget_projections(
+    store: &dyn Store,
+    start: &Start,
+    latest: Lsn,
+) -> store::Result<()> {
     let trimmed = start.at();
-    let gives_rows = match &start {
+    let gives_rows = match start {
         Start::Whole(_) => true,
-        Start::Base(base) => base.has_copies() && base.at <= partition.latest(),
+        Start::Base(base) => base.has_copies() && base.at <= latest,
     };
     if !gives_rows {
         return Err(store::Error::NoWayBack { trimmed });
     }
-    base::forget_above(store, partition.latest())?;
+    base::forget_above(store, latest)?;
     sweep(store, Lsn::ZERO)?;
     checkpoint::forget(store)?;
     store.sync()?;

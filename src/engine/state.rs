@@ -2,7 +2,7 @@
 //! and the compiled definitions.
 
 use crate::{
-    base::{ContentHash, Lsn, Malformed, Span, Timestamp},
+    base::{ContentHash, Lsn, Malformed, Span, Timestamp, planted::is_planted},
     machine::{
         apply::{Projections, TimerSet},
         catalog::{Catalog, Unreadable},
@@ -112,6 +112,13 @@ impl Projections for State {
     }
 
     fn set_timer(&mut self, timer: TimerSet) {
+        if is_planted!("timer_only_with_row")
+            && let Found::Row(Row::Enrollment(it)) =
+                View::row(self, &key::enrollment(timer.place, timer.enrollment))
+            && timer.set <= it.latest
+        {
+            return;
+        }
         self.timers.set(stored(timer));
     }
 

@@ -6,13 +6,16 @@
 use super::{
     delivery::ChannelKind,
     key::{self, Key},
-    memory::{CampaignState, FlowState, InFlight, InputState, LastInput, Memory, Stored, index},
+    memory::{
+        CampaignState, FlowState, InFlight, InputState, LastInput, Memory, Restoration, Stored,
+        index,
+    },
     reason::InputKind,
     record::{At, DeliveryFailed, DeliveryRequested, Enrolled, EventReceived, Record},
     row::{CustomerRow, DeadLetter, Enrollment, Entry, Open, Phase, Row, Stage},
 };
 use crate::{
-    base::{CustomerId, DeliveryId, Lsn, PartitionId, Timestamp},
+    base::{CustomerId, DeliveryId, Lsn, PartitionId, Timestamp, planted::is_planted},
     model::{Activity, Customer},
 };
 
@@ -132,6 +135,9 @@ impl Applied {
                     memory.last_input = LastInput::Outcome;
                 }
             }
+            Record::Restored(it) => {
+                memory.restorations.push(Restoration { at: self.time, instance: it.instance });
+            }
             Record::LossAccepted(_)
             | Record::DocumentPart(_)
             | Record::EntriesRefused(_)
@@ -214,7 +220,7 @@ impl Applied {
     fn timers<P: Projections>(self, state: &mut P, record: &Record) {
         match record {
             Record::WaitStarted(it) => state.set_timer(self.timer(&it.at, it.due, self.lsn)),
-            Record::DeliveryDeferred(it) => {
+            Record::DeliveryDeferred(it) if !is_planted!("forget_retry") => {
                 state.set_timer(self.timer(&it.at, it.until, self.lsn));
             }
             Record::WaitEnded(it) => {

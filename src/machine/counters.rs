@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     reason::{Idle, Refusal, Skip},
-    record::{At, Record},
+    record::{At, DeliverySkipped, Record},
 };
+use crate::base::planted::is_planted;
 
 /// All counters of a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -129,7 +130,7 @@ impl Counters {
                 self.step(&it.at).entered += u64::from(it.subscription <= 1);
             }
             Record::DeliverySent(it) => {
-                self.step(&it.at).sent += u64::from(it.first);
+                self.step(&it.at).sent += u64::from(it.first || is_planted!("count_twice"));
                 self.campaign(it.at.campaign).sent += u64::from(it.first);
             }
             Record::DeliveryDeferred(it) => self.step(&it.at).deferred += 1,
@@ -138,20 +139,23 @@ impl Counters {
                 self.step(&it.at).failed += 1;
                 self.campaign(it.at.campaign).failed += 1;
             }
-            Record::DeliverySkipped(it) => {
-                let step = self.step(&it.at);
-                step.entered += u64::from(it.requested.is_none());
-                *step.skipped.entry(it.reason).or_default() += 1;
-                self.campaign(it.at.campaign).skipped += 1;
-            }
+            Record::DeliverySkipped(it) => self.skipped(it),
             Record::InputOpened(_)
             | Record::DeliveryAttempted(_)
             | Record::LossAccepted(_)
+            | Record::Restored(_)
             | Record::DocumentPart(_)
             | Record::SegmentChanged(_)
             | Record::FlowPublished(_)
             | Record::CampaignChanged(_) => {}
         }
+    }
+
+    fn skipped(&mut self, it: &DeliverySkipped) {
+        let step = self.step(&it.at);
+        step.entered += u64::from(it.requested.is_none());
+        *step.skipped.entry(it.reason).or_default() += 1;
+        self.campaign(it.at.campaign).skipped += 1;
     }
 
     fn exited(&mut self, at: &At, reason: &str) {

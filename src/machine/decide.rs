@@ -19,7 +19,9 @@ use super::{
     key::{self, Key},
     matching, publish,
     reason::Idle,
-    record::{CustomerChanged, EventReceived, LineRead, LineRejected, LossAccepted, Source},
+    record::{
+        CustomerChanged, EventReceived, LineRead, LineRejected, LossAccepted, Restored, Source,
+    },
     row::{CustomerRow, Row},
     settle, walk,
 };
@@ -71,6 +73,10 @@ pub fn decide<V: View>(
             draft.push(LossAccepted { ends: *ends, acknowledged: *acknowledged });
             Answer::Accepted
         }
+        Input::Restored { instance } => {
+            draft.push(Restored { instance: *instance });
+            Answer::Accepted
+        }
     };
     Ok(Decision { records: draft.into_records(), answer })
 }
@@ -88,7 +94,8 @@ pub fn first_rows(input: &Input) -> Vec<Key> {
         | Input::BadLine { .. }
         | Input::Opening(_)
         | Input::Publish { .. }
-        | Input::AcceptLoss { .. } => Vec::new(),
+        | Input::AcceptLoss { .. }
+        | Input::Restored { .. } => Vec::new(),
     }
 }
 

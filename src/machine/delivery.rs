@@ -14,7 +14,7 @@ use crate::{
 pub struct Delivery {
     /// The same on every attempt and after every crash.
     pub id: DeliveryId,
-    /// The data directory that sends.
+    /// The data directory that sends: of a restored copy, the original for what it may have sent.
     pub instance: InstanceId,
     /// Which attempt this is, from 1.
     pub attempt: u32,

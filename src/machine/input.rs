@@ -11,7 +11,7 @@ use super::{
     row::Row,
 };
 use crate::{
-    base::{ContentHash, DeliveryId, Lsn},
+    base::{ContentHash, DeliveryId, InstanceId, Lsn},
     model::{CustomerUpdate, Definitions, Event, LineCode, LineError},
 };
 
@@ -74,6 +74,12 @@ pub enum Input {
         ends: Lsn,
         /// The last record that had been acknowledged.
         acknowledged: Lsn,
+    },
+    /// The directory is a restored copy. It must come at a later instant than everything before
+    /// it, because a delivery's identity follows from when it was requested.
+    Restored {
+        /// What it is called in everything that leaves from now on.
+        instance: InstanceId,
     },
 }
 

@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::{catalog::News, counters::Counters, reason::InputKind, record::Source};
 use crate::{
     base::{
-        CampaignId, ContentHash, DeliveryId, FlowId, Lsn, Malformed, Reader, SegmentId, Timestamp,
-        codec,
+        CampaignId, ContentHash, DeliveryId, FlowId, InstanceId, Lsn, Malformed, Reader, SegmentId,
+        Timestamp, codec, planted::is_planted,
     },
     machine::delivery::ChannelKind,
     model::Definitions,
 };
 
-/// The form of [`Memory`] as bytes.
-const VERSION: u8 = 1;
+/// The form of [`Memory`] as bytes. Version 1 ended before the restorations.
+const VERSION: u8 = 2;
 
 /// Everything that is not rows or timers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -40,6 +40,17 @@ pub struct Memory {
     pub in_flight: BTreeMap<(u32, DeliveryId), InFlight>,
     /// What happened how often.
     pub counters: Counters,
+    /// When the directory was restored as a copy, oldest first.
+    pub restorations: Vec<Restoration>,
+}
+
+/// A directory became a copy with an identity of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restoration {
+    /// From when on: no earlier record has this time.
+    pub at: Timestamp,
+    /// The identity.
+    pub instance: InstanceId,
 }
 
 /// What the latest input was: the phase of an instant on the virtual clock.
@@ -129,6 +140,16 @@ impl Memory {
         number_of(self.campaigns.iter().position(|campaign| &campaign.id == id))
     }
 
+    /// The identity that a delivery requested at `time` leaves with: the original may have sent
+    /// those from before a restoration. None: the one that the directory was created with.
+    pub fn instance_at(&self, time: Timestamp) -> Option<InstanceId> {
+        if is_planted!("copy_keeps_the_name") {
+            return None;
+        }
+        let latest = self.restorations.iter().rfind(|it| it.at <= time);
+        latest.map(|it| it.instance)
+    }
+
     /// Whether any of `definitions` is not in force.
     pub fn has_news(&self, definitions: &Definitions) -> bool {
         let news = News::of(definitions, self);
@@ -159,6 +180,9 @@ impl Memory {
     pub(super) fn read_to(&mut self, source: Source) {
         self.last_input = LastInput::Outside;
         let Source::Line { input, offset } = source else { return };
+        if is_planted!("lose_input_position") {
+            return;
+        }
         if let Some(state) = self.inputs.get_mut(index(input)) {
             state.offset = state.offset.max(offset);
         }
@@ -176,6 +200,8 @@ impl Memory {
         let mut reader = Reader::new(bytes);
         match reader.u8()? {
             VERSION => codec::decode(reader.rest()),
+            // An empty list is one zero byte.
+            1 => codec::decode(&[reader.rest(), &[0]].concat()),
             _ => Err(Malformed("a checkpoint of an unknown version")),
         }
     }

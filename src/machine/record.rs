@@ -11,6 +11,7 @@
 //! | 2 | [`LineRead`] | 1 |
 //! | 3 | [`LineRejected`] | 1 |
 //! | 4 | [`LossAccepted`] | 1 |
+//! | 5 | [`Restored`] | 1 |
 //! | 10 | [`DocumentPart`] | 1 |
 //! | 11 | [`SegmentChanged`] | 1 |
 //! | 12 | [`FlowPublished`] | 1 |
@@ -39,8 +40,8 @@ use super::delivery::Recipient;
 use super::reason::{Failure, Idle, InputKind, Refusal, Skip};
 use crate::{
     base::{
-        CampaignId, ContentHash, CustomerId, EventId, FlowId, Lsn, Malformed, SegmentId, Timestamp,
-        codec,
+        CampaignId, ContentHash, CustomerId, EventId, FlowId, InstanceId, Lsn, Malformed,
+        SegmentId, Timestamp, codec,
     },
     model::{JsonText, Subscription},
 };
@@ -142,6 +143,12 @@ records! {
         ends: Lsn,
         /// The last record that had been acknowledged.
         acknowledged: Lsn,
+    }
+
+    /// This directory is a copy from here on: what leaves it carries an identity of its own.
+    5 v 1 Restored {
+        /// The identity.
+        instance: InstanceId,
     }
 
     /// A part of a document that is too long for one record, before the record that names it.
@@ -416,6 +423,7 @@ impl Record {
             | Self::LineRead(_)
             | Self::LineRejected(_)
             | Self::LossAccepted(_)
+            | Self::Restored(_)
             | Self::DocumentPart(_)
             | Self::SegmentChanged(_)
             | Self::FlowPublished(_)

@@ -22,6 +22,7 @@ use crate::{
     base::{
         EnrollmentId, Lsn, Timestamp,
         limits::{STEP_BUDGET, VALUES_BYTES_MAX},
+        planted::is_planted,
     },
     model::{Action, After, Customer, JsonText, Step},
 };
@@ -77,7 +78,8 @@ pub(super) fn timer_due<V: View>(
             resume(draft, from, enrollment, |draft, walker| {
                 let (at, set) = (walker.at(draft), draft.back(timer.set));
                 let (subscription, due) = (open.subscription, timer.due);
-                let attempt = open.attempt.saturating_add(1);
+                let next = if is_planted!("reuse_attempt") { 0 } else { 1 };
+                let attempt = open.attempt.saturating_add(next);
                 draft.push(DeliveryAttempted { at, subscription, attempt, due, set });
             })?;
             Ok(Answer::Accepted)

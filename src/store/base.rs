@@ -25,6 +25,8 @@ use crate::base::{ContentHash, Lsn, Malformed, Timestamp, codec, limits::MEMORY_
 
 const MAGIC: [u8; 4] = *b"ONWB";
 const VERSION: u8 = 1;
+/// How the state of a base begins.
+pub(super) const MARK: [u8; 5] = *b"ONWB\x01";
 const PREFIX: &[u8] = b"base";
 const MEMORY: u8 = b'm';
 const ROWS: u8 = b'r';

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::Shortage;
 use crate::base::{InstanceId, Lsn, Malformed, Span, Timestamp};
 
 /// A fault of the disk, of its contents, or of the way the directory is used.
@@ -80,7 +81,9 @@ pub enum Error {
         expected: &'static str,
     },
     /// Stored bytes are not what was written.
-    #[error("{place} is damaged: {what}; restore a backup, or copy the directory and ask for help")]
+    #[error(
+        "{place} is damaged: {what}; restore a backup, or save what is whole with `onward repair`"
+    )]
     Damaged {
         /// What is wrong.
         what: String,
@@ -147,6 +150,58 @@ pub enum Error {
         /// For how long at least.
         waited: Span,
     },
+    /// A directory that is being made, or that a finished one has replaced.
+    #[error(
+        "{} is not finished, or was replaced; give the directory that it was made for",
+        .path.display()
+    )]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Something is where a directory is to be made or removed.
+    #[error("{} is in the way; move it elsewhere", .path.display())]
+    InTheWay {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// A directory cannot be replaced in one step.
+    #[error("{} cannot be replaced in one step: {why}", .path.display())]
+    NoSwap {
+        /// The directory.
+        path: PathBuf,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
+    /// A copy has no room.
+    #[error("{0}; make room")]
+    NoRoom(Shortage),
+    /// There is no backup here.
+    #[error("{} holds no backup; check the path", .path.display())]
+    NoBackup {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A backup of something else.
+    #[error("{} does not go on from here: {what}; back up to a new place", .path.display())]
+    OtherBackup {
+        /// The backup.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
+    /// A file of a backup is not what was written.
+    #[error(
+        "the backup is damaged: {}: {what}; make another one to a new place while the original is \
+         there",
+        .path.display()
+    )]
+    BackupDamaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and where in it.
+        what: String,
+    },
     /// An earlier operation failed, and what is in memory may not be what is on disk.
     #[error("an earlier operation on {} failed; close the directory and open it again", .path.display())]
     Poisoned {
@@ -163,7 +218,7 @@ impl Error {
     }
 
     /// For `map_err`: the operating system refused to do `what` on `path`.
-    pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, path: path.to_owned(), source }
     }
 

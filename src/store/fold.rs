@@ -25,7 +25,7 @@ use super::{
     Error,
     chunk::{self, Chunk, ChunkBuilder, ChunkKind, Header, Record, Stamp},
 };
-use crate::base::{InstanceId, Lsn, PartitionId, Timestamp};
+use crate::base::{InstanceId, Lsn, Malformed, PartitionId, Timestamp, planted::is_planted};
 
 /// Whether the group at the end of a chunk goes on in the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +128,11 @@ impl Fold {
         self.last_time
     }
 
+    /// Whether what comes next names this chunk as the one before it.
+    pub fn follows(&self, chunk: &[u8]) -> bool {
+        self.next_n > 0 && chunk::stored_crc(chunk) == self.previous_crc
+    }
+
     /// Whether no group is unfinished, so that the fold may be saved.
     pub fn is_between_groups(&self) -> bool {
         self.open_group.is_none()
@@ -145,7 +150,11 @@ impl Fold {
     /// to [`Fold::position`], and once stored there, into [`Fold::offer`].
     pub fn new_fence(&self, nonce: u64, now: Timestamp) -> Vec<u8> {
         let stamp = Stamp {
-            epoch: self.epoch.checked_add(1).expect("fewer than 2^64 starts"),
+            epoch: if is_planted!("fence_without_epoch") && self.epoch > 0 {
+                self.epoch
+            } else {
+                self.epoch.checked_add(1).expect("fewer than 2^64 starts")
+            },
             nonce,
             first_lsn: self.group_start(),
             ..self.stamp(Group::Ends)
@@ -292,6 +301,11 @@ impl Fold {
 /// Says that the chunk at `position` is damaged.
 pub(super) fn damaged(position: u64, what: impl Into<String>) -> Error {
     Error::Damaged { what: what.into(), place: place(position) }
+}
+
+/// For `map_err`: the bytes at `position` are no chunk.
+pub(super) fn malformed(position: u64) -> impl FnOnce(Malformed) -> Error {
+    move |why| damaged(position, why.to_string())
 }
 
 fn place(position: u64) -> String {

@@ -1,6 +1,6 @@
 //! The frame of every stored value but chunks: magic, version, body, CRC-32C.
 
-use crate::base::{Malformed, Reader};
+use crate::base::{Malformed, Reader, planted::is_planted};
 
 const CRC_BYTES: usize = 4;
 
@@ -21,7 +21,8 @@ pub(super) fn open(magic: [u8; 4], version: u8, bytes: &[u8]) -> Result<Reader<'
     if reader.array()? != magic {
         return Err(Malformed("the first bytes are of another kind of value"));
     }
-    if crc32c::crc32c(sealed) != u32::from_be_bytes(*crc) {
+    let is_whole = crc32c::crc32c(sealed) == u32::from_be_bytes(*crc);
+    if !is_whole && !is_planted!("frame_crc_unchecked") {
         return Err(Malformed("the checksum does not match"));
     }
     if reader.u8()? != version {

@@ -51,9 +51,30 @@ impl MemoryStore {
     /// What a power cut now would leave: everything up to the last sync, and nothing after it.
     #[must_use]
     pub fn crashed(&self) -> Self {
-        let durable = self.shared().durable.clone();
+        self.crashed_keeping(&mut |_| false)
+    }
+
+    /// What a power cut now might leave: everything up to the last sync, and of the writes after it
+    /// those that `keep` says; it is asked in their order, with the tree.
+    #[must_use]
+    pub fn crashed_keeping(&self, keep: &mut dyn FnMut(Tree) -> bool) -> Self {
+        let shared = self.shared();
+        let mut durable = shared.durable.clone();
+        for (key, value) in shared.unsynced.iter().filter(|((tree, _), _)| keep(*tree)) {
+            set(&mut durable, key.clone(), value.clone());
+        }
         let shared = Shared { live: durable.clone(), durable, unsynced: Vec::new(), free: None };
         Self { shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// How many writes there were since the last sync.
+    pub fn unsynced(&self) -> usize {
+        self.shared().unsynced.len()
+    }
+
+    /// What was under `key` at the last sync.
+    pub fn synced(&self, tree: Tree, key: &[u8]) -> Option<Vec<u8>> {
+        self.shared().durable.get(&(tree, key.to_vec())).map(|value| value.to_vec())
     }
 
     /// Says that so many bytes are free from now on. What is written does not count.

@@ -14,7 +14,10 @@
 //! **Architecture invariant:** nothing here knows flows: records are kinds and bytes, rows a trait.
 //! Only `sled.rs` names sled, and nothing above this layer reads the trees.
 
+pub mod backup;
 pub mod base;
+pub mod beside;
+pub(crate) mod check;
 pub mod checkpoint;
 pub mod chunk;
 mod error;
@@ -25,9 +28,13 @@ pub mod head;
 pub mod image;
 pub mod log;
 mod memory;
+pub mod mirror;
 pub mod page;
+pub(crate) mod salvage;
+pub(crate) mod segments;
 mod sled;
 mod space;
+pub(crate) mod survey;
 pub mod table;
 pub mod timers;
 
@@ -47,6 +54,7 @@ pub use self::{
     log::{LocalLog, Log, RecordReader},
     memory::MemoryStore,
     page::{Key, Page, Row},
+    sled::Lock,
     sled::SledStore,
     space::{Shortage, free_bytes},
     table::{Found, Table},

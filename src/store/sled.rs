@@ -5,8 +5,8 @@
 //!   before the first write, because a descriptor hears only of errors after its opening.
 //! - Damage makes sled panic, so every call goes through one `catch_unwind`. After any failure the
 //!   handle is poisoned.
-//! - A snapshot that a crash cut short makes sled refuse to open. It only saves a scan of the file,
-//!   so it is set aside.
+//! - Opening writes, so the directory is looked at before: see [`survey`](super::survey). A snapshot
+//!   that a crash cut short is set aside, because it only saves a scan of the file.
 //! - Dropping sled's handle releases its lock a moment later, so opening tries for a while.
 
 use std::{
@@ -22,10 +22,15 @@ use std::{
 
 use sled::IVec;
 
-use super::{Entry, Error, Inserted, Store, Tree, assert_storable, free_bytes};
+use super::{
+    Entry, Error, Head, Inserted, Store, Tree, assert_storable, beside, free_bytes,
+    survey::{Spot, snapshots, survey},
+};
 use crate::base::{limits::SEGMENT_BYTES, planted::is_planted};
 
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// The file that says that the projections are doubtful.
+const DOUBTFUL: &str = "doubtful";
 const LOCK_TRIES: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -39,17 +44,27 @@ pub struct SledStore {
     /// a failed write once: the next `fdatasync` would succeed.
     device: Mutex<File>,
     poisoned: AtomicBool,
+    is_doubtful: bool,
     /// Held until sled's handle is gone.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl SledStore {
     /// Opens the directory, creating it if need be, and holds it until dropped.
     pub fn open(dir: &Path) -> Result<Self, Error> {
+        if beside::is_reserved(dir) {
+            return Err(Error::Unfinished { path: dir.to_owned() });
+        }
+        Self::open_unfinished(dir)
+    }
+
+    /// Opens a directory that is being made.
+    pub fn open_unfinished(dir: &Path) -> Result<Self, Error> {
         let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
         create_dir(&dir)?;
         let lock = lock(&dir)?;
         remove_unfinished_snapshots(&dir)?;
+        look(&dir)?;
         let device = open_device(&dir.join("db"))?;
         let db = open_or_scan(&dir)?;
         let trees = open_trees(&dir, &db)?;
@@ -58,12 +73,13 @@ impl SledStore {
             db,
             device: Mutex::new(device),
             poisoned: AtomicBool::new(false),
-            _lock: lock,
+            is_doubtful: dir.join(DOUBTFUL).exists(),
+            lock,
             dir,
         };
         store.sync()?;
-        sync_path(&store.dir.join("conf"))?;
-        sync_path(&store.dir)?;
+        beside::sync(&store.dir.join("conf"))?;
+        beside::sync(&store.dir)?;
         Ok(store)
     }
 
@@ -74,6 +90,52 @@ impl SledStore {
         } else {
             Err(Error::Missing { path: dir.to_owned() })
         }
+    }
+
+    /// Closes the directory and keeps it locked. Nothing of sled looks at its files after this,
+    /// so they may be moved.
+    pub fn close(self) -> Result<Lock, Error> {
+        let Self { dir, trees, db, device, lock, .. } = self;
+        drop((trees, db));
+        let device = device.into_inner().expect("no holder of this lock panics");
+        // sled locks its file until the last of its threads has let go.
+        for _ in 0..LOCK_TRIES {
+            match device.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::WouldBlock) => pause(),
+                Err(TryLockError::Error(source)) => {
+                    return Err(Error::io("lock", &dir.join("db"))(source));
+                }
+            }
+        }
+        Err(Error::InUse { path: dir })
+    }
+
+    /// Keeps others from opening a directory that is only looked at, where it has a lock at all.
+    pub(crate) fn hold(dir: &Path) -> Result<Option<impl Drop>, Error> {
+        let path = dir.join("lock");
+        if !dir.is_dir() {
+            return Err(Error::Missing { path: dir.to_owned() });
+        }
+        match File::open(&path) {
+            Ok(file) => lock_file(dir, file).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("open", &path)(error)),
+        }
+    }
+
+    /// Whether, when it was opened, the projections might be older in some places than in others,
+    /// so that only the log says what holds. It stays so, restarts included, until
+    /// [`SledStore::settle`].
+    pub fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
+    /// Says that nothing is doubtful any more: the projections are gone, durably.
+    pub fn settle(&self) -> Result<(), Error> {
+        let path = self.dir.join(DOUBTFUL);
+        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        beside::sync(&self.dir)
     }
 
     fn tree(&self, tree: Tree) -> &sled::Tree {
@@ -179,13 +241,13 @@ fn create_dir(dir: &Path) -> Result<(), Error> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|it| !it.exists()).collect();
     fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     // A new directory is durable once the one that holds it is.
-    missing.iter().filter_map(|it| it.parent()).try_for_each(sync_path)
+    missing.iter().filter_map(|it| it.parent()).try_for_each(beside::sync)
 }
 
 /// The lock of a directory. Closing the file is not enough to release it: a child that another
 /// thread is starting has a descriptor of it too, until it runs its own program.
 #[derive(Debug)]
-struct Lock(File);
+pub struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -203,10 +265,14 @@ fn lock(dir: &Path) -> Result<Lock, Error> {
         .write(true)
         .open(&path)
         .map_err(Error::io("open", &path))?;
+    lock_file(dir, file)
+}
+
+fn lock_file(dir: &Path, file: File) -> Result<Lock, Error> {
     match file.try_lock() {
         Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
+        Err(TryLockError::Error(source)) => Err(Error::io("lock", dir)(source)),
     }
 }
 
@@ -225,16 +291,60 @@ fn open_device(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
+/// Looks at what is there before anything is written to it.
+fn look(dir: &Path) -> Result<(), Error> {
+    let (_, head) = Head::open(dir)?;
+    let db = dir.join("db");
+    let is_empty = fs::metadata(&db).map_or(true, |it| it.is_file() && it.len() == 0);
+    if is_empty {
+        if head.is_none() {
+            return Ok(());
+        }
+        let what = "there is a head and no store".to_owned();
+        return Err(Error::Damaged { what, place: db.display().to_string() });
+    }
+    let found = survey(dir, head.as_ref())?;
+    if let (Some(lsn), false) = (found.cleared, is_planted!("survey_ignored")) {
+        let end = found.end.unwrap_or(0);
+        let what =
+            format!("it ends at byte {end}, and acknowledged records up to {lsn} lie behind");
+        return Err(Error::Damaged { what, place: db.display().to_string() });
+    }
+    for path in &found.broken_snapshots {
+        tracing::warn!(path = %path.display(), "the snapshot is not whole and set aside");
+        set_aside(dir, path)?;
+    }
+    if let Some(Spot { offset, what }) = found.gaps.first()
+        && !is_planted!("gaps_ignored")
+    {
+        let gaps = found.gaps.len();
+        tracing::warn!(dir = %dir.display(), offset, what, gaps, "the store has gaps");
+        doubt(dir)?;
+    }
+    Ok(())
+}
+
+/// Makes the directory doubtful, before anything could hide why.
+fn doubt(dir: &Path) -> Result<(), Error> {
+    let path = dir.join(DOUBTFUL);
+    File::create(&path).map_err(Error::io("create", &path))?;
+    beside::sync(&path)?;
+    beside::sync(dir)
+}
+
 fn open_or_scan(dir: &Path) -> Result<sled::Db, Error> {
     match open_when_unlocked(dir) {
         Err(damage @ Error::Damaged { .. }) => {
-            if !set_snapshots_aside(dir)? {
+            if snapshots(dir)?.is_empty() {
                 return Err(damage);
             }
+            // It is whole, so the file is not what it says.
+            doubt(dir)?;
+            set_snapshots_aside(dir)?;
             tracing::warn!(
                 dir = %dir.display(),
                 %damage,
-                "the snapshot is unusable and set aside; reading the whole file instead"
+                "the snapshot does not fit and is set aside; reading the whole file instead"
             );
             open_when_unlocked(dir)
         }
@@ -255,10 +365,14 @@ fn open_when_unlocked(dir: &Path) -> Result<sled::Db, Error> {
                 if source.to_string().starts_with("could not acquire lock") => {}
             other => return other,
         }
-        // Waiting on a channel that nobody sends on is the pause that our rules allow.
-        let _ = crossbeam_channel::never::<()>().recv_timeout(LOCK_PAUSE);
+        pause();
     }
     Err(Error::InUse { path: dir.to_owned() })
+}
+
+/// Waiting on a channel that nobody sends on is the pause that our rules allow.
+fn pause() {
+    let _ = crossbeam_channel::never::<()>().recv_timeout(LOCK_PAUSE);
 }
 
 fn open_trees(dir: &Path, db: &sled::Db) -> Result<[sled::Tree; 4], Error> {
@@ -275,31 +389,15 @@ fn remove_unfinished_snapshots(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Renames every snapshot; tells whether there was any.
-fn set_snapshots_aside(dir: &Path) -> Result<bool, Error> {
-    let found = snapshots(dir)?;
-    for path in &found {
-        let name = path.file_name().expect("an entry of a directory has a name");
-        let aside = dir.join(format!("set-aside.{}", name.display()));
-        fs::rename(path, aside).map_err(Error::io("set aside", path))?;
-    }
-    Ok(!found.is_empty())
+/// Renames every snapshot.
+fn set_snapshots_aside(dir: &Path) -> Result<(), Error> {
+    snapshots(dir)?.iter().try_for_each(|path| set_aside(dir, path))
 }
 
-fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
-        let entry = entry.map_err(Error::io("read", dir))?;
-        if entry.file_name().to_string_lossy().starts_with("snap.") {
-            found.push(entry.path());
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn sync_path(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
+fn set_aside(dir: &Path, path: &Path) -> Result<(), Error> {
+    let name = path.file_name().expect("an entry of a directory has a name");
+    let aside = dir.join(format!("set-aside.{}", name.display()));
+    fs::rename(path, aside).map_err(Error::io("set aside", path))
 }
 
 /// The one place where sled runs: its errors and panics become ours.

@@ -20,7 +20,7 @@ use super::{
     Error, Key, Page, Row, Store, Tree,
     page::{decode_page, page_key, page_lower},
 };
-use crate::base::{Lsn, bytes::Malformed};
+use crate::base::{Lsn, bytes::Malformed, planted::is_planted};
 
 /// What the cache knows of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl<R: Row> Table<R> {
             .expect(RESIDENT);
         assert!(slot.covers(key), "{RESIDENT}");
         slot.used.set(true);
-        if lsn <= slot.base {
+        if lsn <= slot.base && !is_planted!("drop_page_lsn") {
             return;
         }
         let before = slot.page.bytes();
@@ -186,12 +186,19 @@ impl<R: Row> Table<R> {
             }
         }
         self.dirty_bytes = 0;
+        if is_planted!("left_page_first") {
+            taken.reverse();
+        }
         taken
     }
 
     /// The checkpoint is recorded: its pages are in the store.
     pub fn written(&mut self) {
-        for slot in self.slots.values_mut().filter(|slot| slot.state == State::Writing) {
+        let is_written = |state| {
+            state == State::Writing
+                || is_planted!("stale_cache_after_eviction") && state == State::Dirty
+        };
+        for slot in self.slots.values_mut().filter(|slot| is_written(slot.state)) {
             slot.state = State::Clean;
             self.clean_pages += 1;
         }

@@ -5,20 +5,31 @@
 //! same moments, as far as the scheduler grants them.
 
 #[cfg(test)]
+mod copies;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod trace;
 #[cfg(test)]
 mod workload;
 
+/// What a failure is repeated with.
+#[cfg(test)]
+fn seed() -> u64 {
+    use std::hash::BuildHasher;
+    let given = std::env::var("SEED").ok().map(|text| text.parse().expect("SEED is a number"));
+    given.unwrap_or_else(|| std::hash::RandomState::new().hash_one("seed") % 1_000_000)
+}
+
 #[cfg(test)]
 mod kill {
-    use std::{collections::BTreeMap, hash::BuildHasher, time::Duration};
+    use std::{collections::BTreeMap, time::Duration};
 
     use serde_json::Value;
 
     use super::{
         process::{Moment, Place, TIGHT, TRIMMED, Which},
+        seed,
         trace::{PATHS, TRIMMING, Tally},
         workload::{self, Random},
     };
@@ -115,11 +126,6 @@ mod kill {
 
     fn stem(name: &str) -> &str {
         name.trim_end_matches(".eml").trim_end_matches(".push.json")
-    }
-
-    fn seed() -> u64 {
-        let given = std::env::var("SEED").ok().map(|text| text.parse().expect("SEED is a number"));
-        given.unwrap_or_else(|| std::hash::RandomState::new().hash_one("seed") % 1_000_000)
     }
 
     /// A moment: half of them aim at the path that was interrupted least, the others anywhere.

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
 };
@@ -29,6 +29,8 @@ pub(crate) enum Moment {
     Lines(u64),
     /// As soon as this path is entered for the so-manieth time, or after many lines without that.
     Enters(&'static str, u64),
+    /// The same, however long that takes.
+    Reaches(&'static str, u64),
     /// After so many lines nobody reads the trace any more, so that every thread stops at the end of
     /// a span once the pipe is full.
     Stall(u64, Duration),
@@ -51,7 +53,7 @@ pub(crate) enum Which {
 }
 
 impl Place {
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onward"));
         command.env("ONWARD_LIMITS", self.limits).env_remove("ONWARD_LOG");
         command
@@ -97,37 +99,24 @@ impl Place {
 
     /// Runs until the moment comes; what was under way then, or none if the run ended before.
     pub(crate) fn kill(&self, which: Which, moment: &Moment) -> Option<Spans> {
-        let mut command = self.run_command(which);
-        command.env("ONWARD_LOG", "onward=trace").stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut reader = BufReader::new(child.stderr.take().unwrap());
-        let mut spans = Spans::default();
-        let mut countdown = Countdown { moment: moment.clone(), lines: 0 };
-        while !countdown.is_over() {
-            let Some(line) = next_line(&mut reader) else { break };
-            let end = trace::end(&line);
-            countdown.note(end.as_ref());
-            end.into_iter().for_each(|end| spans.note(end));
-        }
-        if let Moment::Stall(_, wait) = moment {
-            let _ = crossbeam_channel::never::<()>().recv_timeout(*wait);
-        }
-        child.kill().unwrap();
-        while let Some(line) = next_line(&mut reader) {
-            trace::end(&line).into_iter().for_each(|end| spans.note(end));
-        }
-        let status = child.wait().unwrap();
-        match (status.signal(), status.code()) {
-            (Some(9), _) => Some(spans),
-            (None, Some(1)) => None,
-            other => panic!("the killed run ended by itself: {other:?}, {moment:?}"),
-        }
+        kill(self.run_command(which), 1, moment)
+    }
+
+    /// A command on the data directory.
+    pub(crate) fn on_data(&self, name: &str) -> Command {
+        let mut command = self.command();
+        command.arg(name).arg("--data").arg(self.data());
+        command
     }
 
     /// The records as `onward log --json` prints them.
     pub(crate) fn log(&self) -> Vec<u8> {
-        let output =
-            self.command().args(["log", "--json", "--data"]).arg(self.data()).output().unwrap();
+        self.log_of(&self.data())
+    }
+
+    /// The records of another directory.
+    pub(crate) fn log_of(&self, data: &Path) -> Vec<u8> {
+        let output = self.command().args(["log", "--json", "--data"]).arg(data).output().unwrap();
         assert!(output.status.success(), "{}", text(&output));
         output.stdout
     }
@@ -163,6 +152,42 @@ impl Place {
     }
 }
 
+/// Runs until the moment comes; what was under way then, or none if the command ended before, with
+/// this code.
+pub(crate) fn kill(mut command: Command, code: i32, moment: &Moment) -> Option<Spans> {
+    command.env("ONWARD_LOG", "onward=trace").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut reader = BufReader::new(child.stderr.take().unwrap());
+    let mut spans = Spans::default();
+    let mut countdown = Countdown { moment: moment.clone(), lines: 0 };
+    while !countdown.is_over() {
+        let Some(line) = next_line(&mut reader) else { break };
+        let end = trace::end(&line);
+        countdown.note(end.as_ref());
+        end.into_iter().for_each(|end| spans.note(end));
+    }
+    if let Moment::Stall(_, wait) = moment {
+        let _ = crossbeam_channel::never::<()>().recv_timeout(*wait);
+    }
+    child.kill().unwrap();
+    while let Some(line) = next_line(&mut reader) {
+        trace::end(&line).into_iter().for_each(|end| spans.note(end));
+    }
+    let status = child.wait().unwrap();
+    match (status.signal(), status.code()) {
+        (Some(9), _) => Some(spans),
+        (None, Some(ended)) if ended == code => None,
+        other => panic!("the killed run ended by itself: {other:?}, {moment:?}"),
+    }
+}
+
+/// Lets the command end well; the object on its last line.
+pub(crate) fn end(mut command: Command) -> Value {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    object(&output)
+}
+
 /// Lines of trace after which a path that is not entered is not waited for any longer.
 const LINES_MAX: u64 = 300;
 
@@ -176,7 +201,7 @@ impl Countdown {
         self.lines += 1;
         match &mut self.moment {
             Moment::Lines(left) | Moment::Stall(left, _) => *left = left.saturating_sub(1),
-            Moment::Enters(path, left) => {
+            Moment::Enters(path, left) | Moment::Reaches(path, left) => {
                 if matches!(end, Some(End::New(name)) if name == path) {
                     *left = left.saturating_sub(1);
                 }
@@ -186,7 +211,7 @@ impl Countdown {
 
     fn is_over(&self) -> bool {
         match self.moment {
-            Moment::Lines(left) | Moment::Stall(left, _) => left == 0,
+            Moment::Lines(left) | Moment::Stall(left, _) | Moment::Reaches(_, left) => left == 0,
             Moment::Enters(_, left) => left == 0 || self.lines == LINES_MAX,
         }
     }

@@ -69,6 +69,11 @@ impl Spans {
         }
     }
 
+    /// The innermost span of all.
+    pub(crate) fn innermost(&self) -> Option<&str> {
+        self.open.last().map(String::as_str)
+    }
+
     /// What each thread was doing: its innermost span.
     pub(crate) fn interrupted(&self) -> Vec<&str> {
         let innermost = |thread| {

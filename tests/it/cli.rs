@@ -1,11 +1,14 @@
 //! The program from outside: commands, exit codes and what is printed.
 
+mod copies;
+mod damage;
 mod directory;
 mod hostile;
 mod input;
 mod read;
 mod run;
 mod trim;
+mod upgrade;
 mod validate;
 
 use std::{

@@ -1,6 +1,7 @@
 //! The library as another program embeds it.
 
 mod api;
+mod backup;
 mod clock;
 mod delivery;
 mod hostile;

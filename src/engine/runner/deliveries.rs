@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Outbound, Report};
 use crate::{
-    base::{DeliveryId, Lsn},
+    base::{DeliveryId, Lsn, planted::is_planted},
     engine::partition::{Partition, Requested},
     machine::{delivery::ChannelKind, input::Input, memory::InFlight},
     store,
@@ -62,7 +62,9 @@ impl Deliveries {
         if self.holding {
             return Ok(());
         }
-        while let Some(it) = partition.requested.pop_front_if(|it| it.lsn <= durable) {
+        let early = is_planted!("deliver_before_durable");
+        let may_leave = |it: &mut Requested| it.lsn <= durable || early;
+        while let Some(it) = partition.requested.pop_front_if(may_leave) {
             if let Some(flying) = partition.state.memory.in_flight.get(&(it.round, it.id)) {
                 self.ready.entry(flying.channel).or_default().push_back(it);
             }
@@ -99,9 +101,14 @@ impl Deliveries {
         Ok(())
     }
 
-    /// The input that a worker's report is; none where nothing was handed out under that name.
+    /// The input that a worker's report is; none where that attempt was not handed out or has been
+    /// reported on, and then whoever has the delivery still owes its report.
     pub(super) fn reported(&mut self, report: Report) -> Option<Input> {
-        let flying = self.out.remove(&report.id)?;
+        let flying = *self.out.get(&report.id)?;
+        if flying.attempt != report.attempt && !is_planted!("deaf_to_report") {
+            return None;
+        }
+        self.out.remove(&report.id);
         *self.taken.entry(flying.channel).or_insert(1) -= 1;
         (flying.attempt == report.attempt).then(|| Input::Settled {
             delivery: report.id,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use proptest::{collection::vec, option::of, prelude::*, sample::select};
 
 use crate::{
-    base::{CampaignId, ContentHash, CustomerId, EventId, FlowId, Lsn, SegmentId, Timestamp},
+    base::{
+        CampaignId, ContentHash, CustomerId, EventId, FlowId, InstanceId, Lsn, SegmentId, Timestamp,
+    },
     machine::{
         delivery::Recipient,
         reason::{Failure, Idle, InputKind, Refusal, Skip},
@@ -110,6 +112,7 @@ fn inputs() -> impl Strategy<Value = Record> {
         }
         .into()),
         (lsn(), lsn()).prop_map(|(ends, acknowledged)| LossAccepted { ends, acknowledged }.into()),
+        any::<[u8; 16]>().prop_map(|id| Restored { instance: InstanceId(id) }.into()),
     ]
 }
 

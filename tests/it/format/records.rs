@@ -89,6 +89,7 @@ fn outside() -> Vec<Record> {
         LineRead { source: line(), line: Idle::Duplicate }.into(),
         LineRejected { source: line(), code: 9, column: 42 }.into(),
         LossAccepted { ends: Lsn(1_000), acknowledged: Lsn(1_007) }.into(),
+        Restored { instance: INSTANCE }.into(),
     ]
 }
 

@@ -7,14 +7,16 @@ use onward::{
     machine::{
         counters::{CampaignCounts, Counters, FlowCounts, StepCounts},
         delivery::{ChannelKind, Recipient},
-        memory::{CampaignState, FlowState, InFlight, InputState, LastInput, Memory, Stored},
+        memory::{
+            CampaignState, FlowState, InFlight, InputState, LastInput, Memory, Restoration, Stored,
+        },
         reason::{InputKind, Refusal, Skip},
         row::{CustomerRow, DeadLetter, Enrollment, Entry, Open, Phase, Row, Stage},
     },
     model::{Activity, Customer},
 };
 
-use super::records::{HASH, customer, json, subscription, time, trigger, values};
+use super::records::{HASH, INSTANCE, customer, json, subscription, time, trigger, values};
 
 const PLACE: u64 = 0x54b3_3101_2e93_d836;
 
@@ -117,6 +119,7 @@ pub(super) fn memory() -> Memory {
         campaigns: vec![CampaignState { id: CampaignId::new("spring").unwrap(), stored }],
         in_flight: [((1, delivery), flying)].into(),
         counters: counters(),
+        restorations: vec![Restoration { at: time(), instance: INSTANCE }],
     }
 }
 

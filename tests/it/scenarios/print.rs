@@ -79,6 +79,7 @@ impl Printer<'_> {
                 format!("line rejected {}", LineCode::from_number(it.code).unwrap())
             }
             Record::LossAccepted(it) => format!("loss accepted {} {}", it.ends, it.acknowledged),
+            Record::Restored(it) => format!("restored as {}", it.instance),
             Record::SegmentChanged(it) => format!("segment {}", it.segment),
             Record::FlowPublished(it) => format!("flow {} v{}", it.flow, it.version),
             Record::CampaignChanged(it) => format!("campaign {}", it.campaign),

@@ -1,0 +1,99 @@
+//! `compact`: the same entries in a fresh directory, which then takes the old one's place.
+//!
+//! sled never gives disk space back, so what is left of years is copied. The directory is at all
+//! times the old one, whole, or the new one, whole: they are swapped in one step. The old one is
+//! locked throughout. A copy that was interrupted is gone over again: what is there already is not
+//! written a second time.
+
+use std::{fs, path::Path, sync::Arc};
+
+use serde::Serialize;
+
+use super::{Progress, Tell, close, room_for, verify_made};
+use crate::{
+    base::Limits,
+    store::{
+        self, DirectoryFormat, Head, SledStore, Store,
+        beside::{Beside, Purpose},
+        mirror::{Survey, mirror, survey},
+    },
+};
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Compacted {
+    /// Entries of the store that were copied.
+    pub entries: u64,
+    /// Bytes that the directory took before.
+    pub bytes_before: u64,
+    /// Bytes that it takes now.
+    pub bytes_after: u64,
+}
+
+/// Replaces `dir` by a copy without the space that nothing uses any more.
+pub fn compact(dir: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<Compacted> {
+    if !dir.join("db").exists() {
+        return Err(store::Error::Missing { path: dir.to_owned() });
+    }
+    let beside = Beside::new(dir, Purpose::Compact)?;
+    let dir = beside.dir();
+    let source = SledStore::open_existing(dir)?;
+    let missing = || store::Error::Missing { path: dir.to_owned() };
+    let format = DirectoryFormat::load(&source)?.ok_or_else(missing)?;
+    beside.check_strangers()?;
+    beside.begin(format.instance)?;
+    beside.check_swap()?;
+
+    let bytes_before = source.size_on_disk()?;
+    let whole = survey(&source, &mut |done| {
+        tell(Progress { what: "reading", done, total: 0 });
+    })?;
+    beside.check_room(room_for(whole.bytes))?;
+    copy(&beside, &source, whole, tell)?;
+    tell(Progress { what: "verifying", done: 0, total: 0 });
+    let lock = verify_made(beside.made(), limits)?;
+    // Its lock goes with the old directory.
+    let _held = (source.close()?, lock);
+    beside.swap()?;
+    beside.remove_replaced(format.instance)?;
+    let bytes_after = fs::metadata(dir.join("db"))
+        .map_err(|source| store::Error::Io { what: "look at", path: dir.join("db"), source })?
+        .len();
+    Ok(Compacted { entries: whole.entries, bytes_before, bytes_after })
+}
+
+/// Writes the copy, opens it again and compares it with what it was made from.
+fn copy(beside: &Beside, source: &SledStore, whole: Survey, tell: Tell<'_>) -> store::Result<()> {
+    let made = beside.made();
+    let target = open_or_begin_again(beside)?;
+    mirror(source, &target, &mut |done| {
+        tell(Progress { what: "copying", done, total: whole.bytes });
+    })?;
+    Head::copy(beside.dir(), made)?;
+    drop(target.close()?);
+    let target = Arc::new(SledStore::open_unfinished(made)?);
+    let found = survey(&*target, &mut |done| {
+        tell(Progress { what: "comparing", done, total: whole.bytes });
+    })?;
+    close(target)?;
+    if found == whole {
+        return Ok(());
+    }
+    let what = format!(
+        "{} entries with {} bytes were copied, and {} with {} are there",
+        whole.entries, whole.bytes, found.entries, found.bytes
+    );
+    Err(store::Error::Damaged { what, place: made.display().to_string() })
+}
+
+/// What a power cut has left of a copy may be of no use.
+fn open_or_begin_again(beside: &Beside) -> store::Result<SledStore> {
+    match SledStore::open_unfinished(beside.made()) {
+        Err(damage @ store::Error::Damaged { .. }) => {
+            tracing::warn!(%damage, "the copy that was begun is of no use; beginning again");
+            beside.restart()?;
+            SledStore::open_unfinished(beside.made())
+        }
+        other => other,
+    }
+}

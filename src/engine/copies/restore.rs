@@ -1,0 +1,122 @@
+//! `restore`: a new directory from a backup. The chunks go where they were; the rest is replayed.
+//!
+//! The copy must not be taken for the original, which may go on: a record says so, and what is
+//! requested after it leaves under an identity of the copy's own.
+
+use std::{path::Path, sync::Arc};
+
+use serde::Serialize;
+use tracing::trace_span;
+
+use super::{Progress, Tell, check, close, room_for, verify_made};
+use crate::{
+    base::{InstanceId, Limits, Lsn, Span, bytes::length_of},
+    engine::{
+        recover::{self, AcceptLoss, Opening},
+        runner::{Outbound, Runner},
+        watch::Watch,
+    },
+    machine::input::Input,
+    store::{
+        self, DirectoryFormat, Inserted, LocalLog, Lock, Log, SledStore, Store, Tree,
+        backup::Backup,
+        beside::{Beside, Purpose},
+        mirror::Paced,
+    },
+};
+
+/// What was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    /// The last record of the backup. The one after it says that this is a copy.
+    pub lsn: Lsn,
+    /// The directory that the backup is of.
+    pub original: InstanceId,
+    /// What the copy is called in everything that leaves it from now on.
+    pub instance: InstanceId,
+}
+
+/// Makes the new directory `to` from the backup in `from`.
+pub fn restore(from: &Path, to: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<Restored> {
+    let beside = Beside::new(to, Purpose::Restore)?;
+    beside.check_absent()?;
+    let backup = Backup::open(from)?;
+    let checked = check(from, tell)?;
+    beside.check_room(room_for(backup.bytes()))?;
+    beside.begin(checked.instance)?;
+    let store = Arc::new(open_empty(&beside)?);
+    let copy = recover::random_instance();
+    fill(&store, &backup, checked.instance, tell)?;
+    let opening =
+        Opening { instance: checked.instance, limits: limits.clone(), accept_loss: AcceptLoss::No };
+    mark_as_copy(Arc::<SledStore>::clone(&store), beside.made(), &opening, copy)?;
+    drop(close(store)?);
+    tell(Progress { what: "verifying", done: 0, total: 0 });
+    let _held: Lock = verify_made(beside.made(), limits)?;
+    beside.name()?;
+    Ok(Restored { lsn: checked.lsn, original: checked.instance, instance: copy })
+}
+
+/// The store of the new directory; what an interrupted restore has left is removed.
+fn open_empty(beside: &Beside) -> store::Result<SledStore> {
+    match SledStore::open_unfinished(beside.made()) {
+        Ok(store) => {
+            for tree in Tree::ALL {
+                if store.above(tree, &[])?.is_some() {
+                    let _held = store.close()?;
+                    beside.restart()?;
+                    return SledStore::open_unfinished(beside.made());
+                }
+            }
+            Ok(store)
+        }
+        Err(store::Error::Damaged { .. }) => {
+            beside.restart()?;
+            SledStore::open_unfinished(beside.made())
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn fill(
+    store: &Arc<SledStore>,
+    backup: &Backup,
+    instance: InstanceId,
+    tell: Tell<'_>,
+) -> store::Result<()> {
+    DirectoryFormat { instance, partitions: 1 }.create_or_check(&**store)?;
+    let log = LocalLog::new(Arc::<SledStore>::clone(store), recover::PARTITION);
+    let mut paced = Paced::new(&**store);
+    let mut done = 0;
+    backup.read_image(&mut |tree, key, value| paced.put(tree, key, value))?;
+    backup.read(&mut |position, bytes| {
+        paced.make_room(bytes.len())?;
+        let _span = trace_span!("restore_chunk").entered();
+        if log.submit(position, bytes)? == Inserted::Occupied {
+            return Err(store::Error::Conflict { position });
+        }
+        done += length_of(bytes);
+        tell(Progress { what: "restoring", done, total: backup.bytes() });
+        Ok(())
+    })?;
+    store.sync()
+}
+
+/// Replays the log, records that this is a copy, and saves a checkpoint.
+fn mark_as_copy(
+    store: Arc<SledStore>,
+    dir: &Path,
+    opening: &Opening,
+    instance: InstanceId,
+) -> store::Result<()> {
+    let watch = Watch::start(dir, opening.limits.stall);
+    let owned = recover::own_open(store, dir, opening, watch)?;
+    let outbound: Outbound = Box::new(|delivery| Err(Box::new(delivery)));
+    let mut runner = Runner::start(owned, outbound)?;
+    runner.hold_deliveries();
+    // Later than all before it, so that a delivery's time tells on which side it was requested.
+    let now = runner.partition.recorded_time().plus(Span::MICROSECOND);
+    let answer = runner.decide(now, &Input::Restored { instance })?;
+    answer.expect("a restoration is never rejected");
+    runner.finish().map(drop)
+}

@@ -1,0 +1,247 @@
+//! `doctor`: says what is wrong with a directory, without changing anything in it.
+//!
+//! The store's file is read without sled. What only sled can tell is asked of a copy, because sled
+//! writes as it opens.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::{recover, verify::verify};
+use crate::{
+    base::{Limits, Lsn, Timestamp},
+    machine::row::Row,
+    store::{
+        self, DirectoryFormat, Head, HeadState, SledStore,
+        check::{self, Part},
+        checkpoint, head,
+        salvage::Salvage,
+        survey::survey,
+    },
+};
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Where.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// What can be done.
+    pub advice: &'static str,
+}
+
+/// What a directory is like.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Examined {
+    /// The last record of the log, as far as it is whole.
+    pub records: Lsn,
+    /// The last record that the head knows as acknowledged.
+    pub acknowledged: Option<Lsn>,
+    /// When that one happened.
+    pub acknowledged_at: Option<Timestamp>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+const REPAIR: &str = "restore a backup, or save what is whole with `onward repair`";
+const RESTART: &str = "nothing: the next start of the engine mends it";
+const REPLAY: &str = "nothing: the next start of the engine makes all else again from the log";
+const RESTORE_HEAD: &str = "restore the file, or save the log with `onward repair`";
+
+impl Examined {
+    fn note(&mut self, place: impl Into<String>, what: impl Into<String>, advice: &'static str) {
+        self.findings.push(Finding { place: place.into(), what: what.into(), advice });
+    }
+
+    fn note_error(&mut self, error: &store::Error) {
+        // The advice of the error itself is part of its text.
+        self.note("opening", error.to_string(), REPAIR);
+    }
+}
+
+/// Examines `dir`; the copy of it goes to a new directory in `scratch` and is removed again. Tells
+/// `progress` what is looked at.
+///
+/// # Errors
+/// There is no such directory, it is in use, or the copy cannot be made. What is wrong with it is
+/// no error.
+pub fn examine(
+    dir: &Path,
+    limits: &Limits,
+    scratch: &Path,
+    progress: &mut dyn FnMut(&'static str),
+) -> store::Result<Examined> {
+    let _hold = SledStore::hold(dir)?;
+    let mut found = Examined::default();
+    progress("files");
+    look_at_files(dir, &mut found)?;
+    let head = look_at_head(dir, &mut found);
+    if dir.join("db").is_file() {
+        progress("store");
+        look_at_store(dir, head.as_ref(), &mut found);
+    }
+    progress("copy");
+    let copy = Copy::of(dir, scratch)?;
+    progress("opening the copy");
+    if !open_copy(&copy.0, limits, &mut found) && dir.join("db").is_file() {
+        progress("log");
+        look_at_log(dir, head.as_ref(), &mut found);
+    }
+    Ok(found)
+}
+
+fn look_at_files(dir: &Path, found: &mut Examined) -> store::Result<()> {
+    for (name, advice) in [("db", REPAIR), ("conf", RESTART), ("head", RESTORE_HEAD)] {
+        let path = dir.join(name);
+        if !path.exists() {
+            found.note(path.display().to_string(), "it is not there", advice);
+        } else if !path.is_file() {
+            found.note(path.display().to_string(), "it is no file", REPAIR);
+        }
+    }
+    for entry in fs::read_dir(dir).map_err(store::Error::io("read", dir))? {
+        let path = entry.map_err(store::Error::io("read", dir))?.path();
+        if path.extension().is_some_and(|it| it == "generating") {
+            let what = "a snapshot that was never finished";
+            found.note(path.display().to_string(), what, RESTART);
+        }
+    }
+    Ok(())
+}
+
+/// Both slots; the newer whole one is what the head says.
+fn look_at_head(dir: &Path, found: &mut Examined) -> Option<HeadState> {
+    let path = dir.join("head");
+    let bytes = fs::read(&path).ok()?;
+    let slots = head::slots(&bytes);
+    for (number, slot) in (1..).zip(&slots) {
+        if let Err(why) = slot {
+            let place = format!("{}, slot {number}", path.display());
+            // One is torn where a power cut met its writing.
+            let is_other_whole = slots.iter().any(Result::is_ok);
+            found.note(place, why.to_string(), if is_other_whole { RESTART } else { RESTORE_HEAD });
+        }
+    }
+    let state = Head::open(dir).ok()?.1?;
+    found.acknowledged = Some(state.lsn);
+    found.acknowledged_at = Some(state.time);
+    Some(state)
+}
+
+fn look_at_store(dir: &Path, head: Option<&HeadState>, found: &mut Examined) {
+    let place = dir.join("db").display().to_string();
+    let seen = match survey(dir, head) {
+        Ok(seen) => seen,
+        Err(error) => return found.note_error(&error),
+    };
+    for path in &seen.broken_snapshots {
+        found.note(path.display().to_string(), "the snapshot is not whole", RESTART);
+    }
+    for gap in &seen.gaps {
+        found.note(format!("{place}, byte {}", gap.offset), gap.what, REPLAY);
+    }
+    if let Some(lsn) = seen.cleared {
+        let what = format!("acknowledged records up to {lsn} lie behind bytes that are no message");
+        found.note(format!("{place}, byte {}", seen.end.unwrap_or(0)), what, REPAIR);
+    }
+}
+
+fn look_at_log(dir: &Path, head: Option<&HeadState>, found: &mut Examined) {
+    let place = dir.join("db").display().to_string();
+    let instance = head.map(|it| it.instance);
+    match Salvage::search(dir, instance, &mut |_| {}) {
+        Err(error) => found.note_error(&error),
+        Ok(None) => found.note(place, "no chunk of a log is whole", REPAIR),
+        // The chain of such a log begins at its base, which only sled finds.
+        Ok(Some(log)) if log.is_trimmed() => {}
+        Ok(Some(log)) => {
+            found.records = log.fold().last_lsn();
+            let last = found.records;
+            if let Some(acknowledged) = head.map(|it| it.lsn).filter(|it| last < *it) {
+                let what = format!(
+                    "the log is whole up to record {last}; {acknowledged} was acknowledged"
+                );
+                found.note(place.clone(), what, REPAIR);
+            }
+            for (first, end) in log.unreachable() {
+                let what =
+                    format!("records {first} to {end} are whole, behind others that are gone");
+                found.note(place.clone(), what, REPAIR);
+            }
+        }
+    }
+}
+
+/// What a start of the engine would meet; whether it would start.
+fn open_copy(copy: &Path, limits: &Limits, found: &mut Examined) -> bool {
+    let verified = recover::read(copy, limits).and_then(|mut partition| {
+        let verified = verify(&mut partition)?;
+        Ok((partition.memory().latest, verified))
+    });
+    match verified {
+        Ok((latest, verified)) => {
+            found.records = latest;
+            for what in verified.differences {
+                found.note("the projections", what, REPAIR);
+            }
+            true
+        }
+        Err(error) => {
+            found.note_error(&error);
+            look_at_values(copy, found);
+            false
+        }
+    }
+}
+
+/// Every value that sled still gives.
+fn look_at_values(copy: &Path, found: &mut Examined) {
+    let Ok(store) = SledStore::open_existing(copy) else { return };
+    match DirectoryFormat::load(&store) {
+        Ok(Some(_)) => {}
+        Ok(None) => found.note("the format of the directory", "it is not there", REPAIR),
+        Err(error) => found.note("the format of the directory", error.to_string(), REPAIR),
+    }
+    if let Err(error) = checkpoint::load(&store) {
+        found.note("the checkpoint", error.to_string(), REPLAY);
+    }
+    for part in Part::ALL {
+        check::each::<Row>(&store, part, &mut |place, why| found.note(place, why, REPAIR));
+    }
+}
+
+/// A copy that goes away.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn of(dir: &Path, scratch: &Path) -> store::Result<Self> {
+        let copy = Self(scratch.join(format!("onward-doctor-{}", std::process::id())));
+        copy_files(dir, &copy.0)?;
+        Ok(copy)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        // What is left behind is a copy.
+        let _ = fs::remove_dir_all(&self.0).is_ok();
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) -> store::Result<()> {
+    fs::create_dir_all(to).map_err(store::Error::io("create", to))?;
+    for entry in fs::read_dir(from).map_err(store::Error::io("read", from))? {
+        let path = entry.map_err(store::Error::io("read", from))?.path();
+        let target = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copy_files(&path, &target)?;
+        } else if path.is_file() {
+            fs::copy(&path, &target).map_err(store::Error::io("copy", &path))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! A directory that is made beside its destination and gets its name when it is whole.
+//!
+//! Until then its name ends in a reserved word, and opening such a directory is refused. A file in
+//! it says that it is being made, and goes last, so that what a swap has replaced is told from what
+//! is not ready yet.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
+use tracing::trace_span;
+
+use super::{Error, Head, Shortage, free_bytes};
+use crate::base::InstanceId;
+
+/// What the name ends in while the directory is not to be used.
+const RESERVED: [&str; 2] = [".compacting", ".restoring"];
+/// The file that says that a directory is being made.
+const MARK: &str = "unfinished";
+/// What is in a data directory: these, and names that begin so.
+const NAMES: [&str; 8] = ["db", "conf", "blobs", "lock", "head", "head.new", "doubtful", MARK];
+const PREFIXES: [&str; 2] = ["snap.", "set-aside."];
+
+/// For what a directory is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To replace another one.
+    Compact,
+    /// To be new.
+    Restore,
+}
+
+/// Whether a directory of this name is not to be used.
+pub(super) fn is_reserved(dir: &Path) -> bool {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    RESERVED.iter().any(|it| name.ends_with(it))
+}
+
+/// A directory and the one that is made beside it.
+#[derive(Debug)]
+pub struct Beside {
+    dir: PathBuf,
+    parent: PathBuf,
+    made: PathBuf,
+}
+
+impl Beside {
+    /// Names the directory that is made for `dir`.
+    pub fn new(dir: &Path, purpose: Purpose) -> Result<Self, Error> {
+        let [compact, restore] = RESERVED;
+        let (dir, end) = match purpose {
+            // Where it is a link, what it leads to is replaced.
+            Purpose::Compact => (fs::canonicalize(dir).map_err(Error::io("find", dir))?, compact),
+            Purpose::Restore => {
+                (std::path::absolute(dir).map_err(Error::io("find", dir))?, restore)
+            }
+        };
+        if is_reserved(&dir) {
+            return Err(Error::Unfinished { path: dir });
+        }
+        let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else {
+            return Err(Error::NoSwap { path: dir, why: "it has no name" });
+        };
+        let mut made = name.to_owned();
+        made.push(end);
+        let made = parent.join(made);
+        Ok(Self { parent: parent.to_owned(), made, dir })
+    }
+
+    /// The directory that is made.
+    pub fn made(&self) -> &Path {
+        &self.made
+    }
+
+    /// What it is made for.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Checks that the directory is not there yet, or empty.
+    pub fn check_absent(&self) -> Result<(), Error> {
+        let path = || self.dir.clone();
+        if !self.dir.exists() {
+            return Ok(());
+        }
+        if !self.dir.is_dir() {
+            return Err(Error::NotADirectory { path: path() });
+        }
+        let mut entries = fs::read_dir(&self.dir).map_err(Error::io("read", &self.dir))?;
+        if entries.next().is_some() { Err(Error::InTheWay { path: path() }) } else { Ok(()) }
+    }
+
+    /// Checks that the directory holds nothing that would be removed with it by mistake.
+    pub fn check_strangers(&self) -> Result<(), Error> {
+        refuse_strangers(&self.dir)
+    }
+
+    /// Begins, or goes on with what a process that was killed has left. What a swap has replaced is
+    /// removed; anything else in the way is not touched.
+    pub fn begin(&self, instance: InstanceId) -> Result<(), Error> {
+        self.remove_mark(&self.dir)?;
+        if self.made.exists() && !self.made.join(MARK).exists() {
+            self.remove_replaced(instance)?;
+        }
+        self.mark()
+    }
+
+    /// Makes the directory and says in it that it is being made.
+    fn mark(&self) -> Result<(), Error> {
+        if !self.made.exists() {
+            fs::create_dir(&self.made).map_err(Error::io("create", &self.made))?;
+            if let Ok(old) = fs::metadata(&self.dir) {
+                // Who may not look into the old one may not look into the new one.
+                fs::set_permissions(&self.made, old.permissions())
+                    .map_err(Error::io("protect", &self.made))?;
+            }
+            sync(&self.parent)?;
+        }
+        File::create(self.made.join(MARK)).map_err(Error::io("create", &self.made))?;
+        sync(&self.made)
+    }
+
+    /// Removes what has been made so far and begins again.
+    pub fn restart(&self) -> Result<(), Error> {
+        if self.made.join(MARK).exists() {
+            remove_all(&self.made, MARK)?;
+            sync(&self.parent)?;
+        }
+        self.mark()
+    }
+
+    /// Removes the directory that a swap has replaced: whole or, if that was interrupted, the rest.
+    pub fn remove_replaced(&self, instance: InstanceId) -> Result<(), Error> {
+        let is_empty = || Ok(fs::read_dir(&self.made)?.next().is_none());
+        if !is_empty().map_err(Error::io("read", &self.made))? {
+            let (_, state) = Head::open(&self.made)?;
+            if state.is_none_or(|it| it.instance != instance) {
+                return self.refuse_to_remove();
+            }
+            refuse_strangers(&self.made)?;
+        }
+        let _span = trace_span!("copy_remove").entered();
+        remove_all(&self.made, "head")?;
+        sync(&self.parent)
+    }
+
+    fn refuse_to_remove(&self) -> Result<(), Error> {
+        Err(Error::InTheWay { path: self.made.clone() })
+    }
+
+    /// Puts the new directory in the old one's place, in one step; the old one is where the new one
+    /// was made.
+    pub fn swap(&self) -> Result<(), Error> {
+        let _span = trace_span!("copy_swap").entered();
+        sync(&self.made)?;
+        exchange(&self.made, &self.dir).map_err(|errno| self.no_swap(errno))?;
+        sync(&self.parent)?;
+        self.remove_mark(&self.dir)
+    }
+
+    /// Gives the new directory its name, which nothing has.
+    pub fn name(&self) -> Result<(), Error> {
+        let _span = trace_span!("copy_name").entered();
+        self.remove_mark(&self.made)?;
+        renameat_with(CWD, &self.made, CWD, &self.dir, RenameFlags::empty())
+            .map_err(|errno| Error::io("create", &self.dir)(errno.into()))?;
+        sync(&self.parent)
+    }
+
+    /// Checks before the work that a swap is possible: the same file system, one that can do it.
+    pub fn check_swap(&self) -> Result<(), Error> {
+        let device = |path: &Path| fs::metadata(path).map(|it| it.dev());
+        let [dir, parent] =
+            [&self.dir, &self.parent].map(|path| device(path).map_err(Error::io("look at", path)));
+        if dir? != parent? {
+            return Err(self.no_swap(Errno::XDEV));
+        }
+        let [one, other] = ["one", "other"].map(|name| self.made.join(name));
+        [&one, &other]
+            .into_iter()
+            .try_for_each(|path| fs::create_dir_all(path).map_err(Error::io("create", path)))?;
+        let result = exchange(&one, &other).map_err(|errno| self.no_swap(errno));
+        [&one, &other]
+            .into_iter()
+            .try_for_each(|path| fs::remove_dir(path).map_err(Error::io("remove", path)))?;
+        result
+    }
+
+    fn no_swap(&self, errno: Errno) -> Error {
+        let why = match errno {
+            Errno::XDEV | Errno::BUSY => "it is a mount point: use a directory below it",
+            Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => {
+                "its file system cannot; restore a backup into a new directory instead"
+            }
+            other => return Error::io("swap", &self.dir)(other.into()),
+        };
+        Error::NoSwap { path: self.dir.clone(), why }
+    }
+
+    /// Checks that there is room for so many bytes, what has been made already included.
+    pub fn check_room(&self, needed: u64) -> Result<(), Error> {
+        let made = fs::metadata(self.made.join("db")).map_or(0, |it| it.len());
+        check_room(&self.parent, needed.saturating_sub(made))
+    }
+
+    fn remove_mark(&self, dir: &Path) -> Result<(), Error> {
+        let mark = dir.join(MARK);
+        if mark.exists() {
+            fs::remove_file(&mark).map_err(Error::io("remove", &mark))?;
+            sync(dir)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks that there is room for so many bytes where `dir` is.
+fn check_room(dir: &Path, needed: u64) -> Result<(), Error> {
+    let free = free_bytes(dir)?;
+    if free < needed {
+        return Err(Error::NoRoom(Shortage { path: dir.to_owned(), free, needed }));
+    }
+    Ok(())
+}
+
+/// A data directory with other people's files in it is not removed.
+fn refuse_strangers(dir: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
+        let entry = entry.map_err(Error::io("read", dir))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !NAMES.contains(&&*name) && !PREFIXES.iter().any(|it| name.starts_with(it)) {
+            return Err(Error::InTheWay { path: entry.path() });
+        }
+    }
+    Ok(())
+}
+
+/// Removes a directory, the file that tells what it is last.
+fn remove_all(dir: &Path, last: &str) -> Result<(), Error> {
+    let what = "remove";
+    for entry in fs::read_dir(dir).map_err(Error::io(what, dir))? {
+        let path = entry.map_err(Error::io(what, dir))?.path();
+        if path.is_dir() {
+            fs::remove_dir_all(&path).map_err(Error::io(what, &path))?;
+        } else if path.file_name().is_none_or(|name| name != last) {
+            fs::remove_file(&path).map_err(Error::io(what, &path))?;
+        }
+    }
+    fs::remove_dir_all(dir).map_err(Error::io(what, dir))
+}
+
+fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
+}
+
+/// Makes the names in `dir` durable.
+pub(super) fn sync(dir: &Path) -> Result<(), Error> {
+    File::open(dir).and_then(|file| file.sync_all()).map_err(Error::io("sync", dir))
+}
