@@ -387,16 +387,17 @@ impl<'t, 's> Growth<'t, 's> {
 
     fn call(&mut self, call: &'t Call<'s>) -> Size {
         let arguments = self.arguments(&call.args);
-        match &call.expr {
-            Expr::Var(it) if self.macros.contains(it.id) && !self.names.contains_key(it.id) => {
-                Size::TEXT
-            }
-            callee if self.is_global(callee, "range") => Size::any(TEXT),
-            callee => {
-                let cells = self.plain(callee).cells.saturating_add(arguments.cells);
-                Size::any(cells.saturating_add(TEXT))
-            }
+        if let Expr::Var(it) = &call.expr
+            && self.macros.contains(it.id)
+            && !self.names.contains_key(it.id)
+        {
+            return Size::TEXT;
         }
+        if self.is_global(&call.expr, "range") {
+            return Size::any(TEXT);
+        }
+        let cells = self.plain(&call.expr).cells.saturating_add(arguments.cells);
+        Size::any(cells.saturating_add(TEXT))
     }
 
     fn test(&mut self, test: &'t Test<'s>) -> Size {
@@ -422,7 +423,9 @@ pub(super) const fn value<'t, 's>(argument: &'t CallArg<'s>) -> &'t Expr<'s> {
 /// Whether the expression is evaluated before the template is rendered, as often as it is deep.
 fn is_literal(expression: &Expr<'_>) -> bool {
     match expression {
-        Expr::Const(_) | Expr::List(_) | Expr::Tuple(_) | Expr::Map(_) => true,
+        Expr::Const(_) | Expr::Map(_) => true,
+        Expr::List(it) => it.items.iter().all(is_literal),
+        Expr::Tuple(it) => it.items.iter().all(is_literal),
         Expr::UnaryOp(it) => is_literal(&it.expr),
         Expr::BinOp(it) => is_literal(&it.left) && is_literal(&it.right),
         Expr::Var(_)
@@ -439,8 +442,6 @@ fn is_literal(expression: &Expr<'_>) -> bool {
 
 /// The integer, if it is written as one.
 pub(super) fn written(number: &Expr<'_>) -> Option<u64> {
-    match number {
-        Expr::Const(it) if it.value.is_integer() => Some(it.value.as_usize()?.try_into().ok()?),
-        _ => None,
-    }
+    let Expr::Const(it) = number else { return None };
+    if it.value.is_integer() { it.value.as_usize()?.try_into().ok() } else { None }
 }

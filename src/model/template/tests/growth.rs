@@ -40,6 +40,7 @@ fn what_people_write_is_allowed() {
         "{% set all = event.properties.a + event.properties.b %}{% for i in all %}{{ i }}{% endfor %}",
         "{% if customer.attributes.plan in ['gold', 'silver'] and 'x' not in customer.id %}y{% endif %}",
         "{{ 'a' if customer.attributes.a == customer.attributes.b else 'b' }} {{ '-' * 40 }}",
+        "{% set two = [customer.id, now] * 2 %}{{ two | join(', ') ~ '.' }}",
         "{% filter upper %}{{ customer.id }}{% endfilter %}{% with a = 1, b = a %}{{ a + b }}{% endwith %}",
     ] {
         let compiled = Template::compile(source, Form::Html);
@@ -172,7 +173,7 @@ proptest! {
         let Ok(template) = Template::compile(&source, Form::Text) else { return Ok(()) };
         let mut environment = template.environment.unwrap().as_ref().clone();
         let most = 4 * usize::try_from(size::BUILT_MAX).unwrap();
-        environment.add_filter("seen", move |value: &Value| walked(value, most) as u64);
+        environment.add_filter("seen", move |value: &Value| walked(value, most));
         let context = context(&full());
         match environment.get_template(NAME).unwrap().render(context) {
             Ok(count) => prop_assert!(count.parse::<usize>().unwrap() < most, "{source}: {count}"),
