@@ -11,7 +11,7 @@ mod store;
 use cut::Tally;
 
 /// Cuts of a recording, of the larger ones half as many, unless `CUTS` says otherwise.
-const CUTS: usize = 550;
+const CUTS: usize = 400;
 
 fn cuts() -> usize {
     std::env::var("CUTS").map_or(CUTS, |text| text.parse().expect("CUTS is a number"))
