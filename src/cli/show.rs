@@ -87,7 +87,7 @@ fn enrollment(partition: &mut Partition, text: &str) -> Result<Value, Failure> {
 }
 
 fn record(partition: &Partition, logged: &Logged) -> Value {
-    serde_json::from_str(&logged.json(partition.id())).unwrap_or(Value::Null)
+    crate::model::json::read(&logged.json(partition.id())).unwrap_or(Value::Null)
 }
 
 fn describe(partition: &Partition, id: EnrollmentId, it: &Enrollment) -> Value {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Select, Sender, TrySendError, after, bounded, select};
+use crossbeam_channel::{Receiver, Select, Sender, after, unbounded};
 
 pub(super) use room::Home;
 
@@ -70,7 +70,10 @@ impl Message {
 
 /// The handle of a running engine.
 pub struct Engine {
+    /// Unbounded, because a bounded channel keeps what comes just before nobody receives any more,
+    /// and whoever waits for its answer would wait for ever.
     inbox: Sender<Message>,
+    inbox_inputs: usize,
     room: Arc<Room>,
     thread: Option<Apart>,
     watch: Arc<Watch>,
@@ -137,12 +140,13 @@ impl Engine {
         home: Home,
     ) -> (Self, Live) {
         let limits = &runner.partition.limits;
-        let (inbox, messages) = bounded(limits.inbox_inputs);
+        let (inbox, messages) = unbounded();
+        let inbox_inputs = limits.inbox_inputs;
         let room = Room::new(limits.inbox_bytes);
         let watch = Arc::clone(runner.watch());
         let (thread, fault, publishing) = (None, Arc::new(OnceLock::new()), Mutex::new(()));
         let live = Live { runner, messages, reports, present, home, stop: None };
-        (Self { inbox, room, thread, watch, fault, publishing }, live)
+        (Self { inbox, inbox_inputs, room, thread, watch, fault, publishing }, live)
     }
 
     /// Sends an input in; the ticket resolves when its records are durable. For this crate, which
@@ -211,11 +215,7 @@ impl Engine {
     fn stop(&mut self) -> Result<(), Error> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         let (reply, ticket) = Ticket::watched(&self.watch);
-        // A full inbox empties, because the thread is running, unless it hangs on the disk.
-        let is_told = select! {
-            send(self.inbox, Message::Stop(reply)) -> sent => sent.is_ok(),
-            recv(self.watch.raised()) -> _ => false,
-        };
+        let is_told = self.inbox.send(Message::Stop(reply)).is_ok();
         let result = if is_told { ticket.wait() } else { Err(self.stopped()) };
         thread.join_or_leave(&self.watch);
         self.fault().map_or(result, |cause| Err(Error::Stopped { cause }))
@@ -231,10 +231,11 @@ impl Engine {
         if self.watch.check().is_err() {
             return Err(self.stopped());
         }
-        self.inbox.try_send(message).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => self.stopped(),
-        })
+        // Callers at the same time may each find the last place free, and all take it.
+        if self.inbox.len() >= self.inbox_inputs {
+            return Err(Error::Busy);
+        }
+        self.inbox.send(message).map_err(|_| self.stopped())
     }
 
     fn stopped(&self) -> Error {

@@ -185,7 +185,11 @@ fn write(
     log.sync()?;
     let state = HeadState::of(fold, fold.last_time());
     let state = match &repaired.lost {
-        Some(lost) => HeadState { lsn: lost.last, time: lost.until.unwrap_or(state.time), ..state },
+        Some(lost) => {
+            let time = lost.until.unwrap_or(state.time);
+            // Whoever recorded something then was alive.
+            HeadState { lsn: lost.last, time, alive: state.alive.max(time), ..state }
+        }
         None => state,
     };
     let (mut head, _) = Head::open(dir)?;

@@ -122,7 +122,7 @@ fn stored<I, T>(
     read: impl FnOnce(&At<'_>, &mut Report) -> Option<Draft<I, T>>,
 ) -> Result<T, Findings> {
     // What is stored was within bounds when it came, whatever they were.
-    let mut report = Report::unbounded();
+    let mut report = Report::of_stored();
     let source = Source::new(0, STORED, json.as_bytes(), &mut report);
     let tree = parse::tree(0, source.text, &mut report);
     let draft = tree.as_ref().and_then(|tree| read(&At::root(tree, 0), &mut report));

@@ -31,6 +31,7 @@
 //! | `condition` | a condition or expression that does not parse |
 //! | `condition_limit` | a condition or expression over a limit |
 //! | `template` | a template that does not parse |
+//! | `template_limit` | a template whose values may grow beyond bounds |
 //! | `unknown_variable` | a variable that does not exist in this place |
 //! | `unknown_function` | a function that does not exist |
 //! | `entry_key_missing` | (warning) entering again without a key on an event trigger |

@@ -1,10 +1,12 @@
 //! JSON that callers send and we only carry: checked once, kept as compact text.
 
+mod plain;
+
 use std::{collections::BTreeSet, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -59,7 +61,7 @@ impl JsonText {
 
     /// The value.
     pub fn value(&self) -> serde_json::Value {
-        serde_json::from_str(&self.0).expect("a JsonText is checked when it is made")
+        read(&self.0).expect("a JsonText is checked when it is made")
     }
 }
 
@@ -90,9 +92,15 @@ impl<'de> Deserialize<'de> for JsonText {
         if too_deep_at(text.as_bytes()).is_some() {
             return Err(D::Error::custom(BadJson::TooDeep));
         }
-        serde_json::from_str::<IgnoredAny>(&text).map_err(D::Error::custom)?;
+        // What serde_json ignores may have numbers that nothing holds.
+        serde_json::from_str::<Discard>(&text).map_err(D::Error::custom)?;
         Ok(Self(text))
     }
+}
+
+/// The value of a text, every key as it stands.
+pub fn read(text: &str) -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::from_str::<plain::Plain>(text).map(|plain| plain.0)
 }
 
 /// The offset of the first bracket that nests deeper than [`JSON_DEPTH_MAX`]. Needs no valid JSON,
@@ -307,6 +315,27 @@ mod tests {
         for (text, depth) in [("1", 0), (r#""[[\"[""#, 0), ("[]", 1), (r#"{"a":[{}],"b":{}}"#, 3)] {
             assert_eq!(JsonText::parse(text).unwrap().depth(), depth, "{text}");
         }
+    }
+
+    #[test]
+    fn a_key_that_serde_json_uses_inside_is_a_key_like_others() {
+        for text in [
+            r#"{"$serde_json::private::RawValue":20,"b":1}"#,
+            r#"{"$serde_json::private::RawValue":"[1]"}"#,
+            r#"[{"$serde_json::private::Number":"x"}]"#,
+        ] {
+            let json = JsonText::parse(text).unwrap();
+            assert_eq!(json.as_str(), text);
+            assert_eq!(json.value().to_string(), text);
+            assert_eq!(decode::<JsonText>(&encode(&json)), Ok(json));
+        }
+    }
+
+    #[test]
+    fn stored_numbers_that_nothing_holds_are_an_error() {
+        let text = r#"{"lines":777E7777777}"#.to_owned();
+        assert!(JsonText::parse(&text).is_err());
+        assert!(decode::<JsonText>(&encode(&text)).is_err());
     }
 
     #[test]

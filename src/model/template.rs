@@ -10,9 +10,12 @@ use std::{
 };
 
 use minijinja::{
-    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value,
+    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, machinery,
+    syntax::SyntaxConfig,
     value::{Kwargs, ValueKind},
 };
+
+use serde::Serialize;
 
 use super::{finding::Fault, json::JsonText};
 use crate::base::limits::{
@@ -69,23 +72,43 @@ pub struct Template {
     source: Arc<str>,
     form: Form,
     variables: BTreeSet<String>,
-    environment: Arc<Environment<'static>>,
+    /// What renders it; or why it is not rendered, if it was stored before there were bounds.
+    environment: Result<Arc<Environment<'static>>, RenderError>,
 }
 
 impl Template {
     /// Reads and checks a template; every fault at once.
     pub fn compile(source: &str, form: Form) -> Result<Self, Vec<Fault>> {
-        if source.len() > TEMPLATE_BYTES_MAX {
-            let message = format!("{} bytes of template", source.len());
+        Self::read(source, form, false)
+    }
+
+    /// As [`Template::compile`], but what may grow beyond bounds is refused only when it is rendered:
+    /// it was stored before there were bounds.
+    pub(in crate::model) fn stored(source: &str, form: Form) -> Result<Self, Vec<Fault>> {
+        Self::read(source, form, true)
+    }
+
+    fn read(text: &str, form: Form, stored: bool) -> Result<Self, Vec<Fault>> {
+        if text.len() > TEMPLATE_BYTES_MAX {
+            let message = format!("{} bytes of template", text.len());
             let help = format!("a template has at most {TEMPLATE_BYTES_MAX} bytes");
             return Err(vec![Fault::new("too_large", message, help)]);
         }
         // The parser recurses as deep as the text nests.
         stacker::grow(PARSER_STACK_BYTES, || {
-            let environment = environment(source, form).map_err(|fault| vec![fault])?;
-            let variables = variables(&environment)?;
-            let environment = Arc::new(environment);
-            Ok(Self { source: source.into(), form, variables, environment })
+            let tree = machinery::parse(text, NAME, SyntaxConfig::default());
+            // Before anything is made of the tree: what is constant is evaluated at once.
+            let faults = growth::faults(&tree.map_err(|error| vec![unparsed(&error)])?);
+            let (environment, variables) = match faults.first() {
+                Some(_) if !stored => return Err(faults),
+                Some(fault) => (Err(RenderError(fault.message.clone())), BTreeSet::new()),
+                None => {
+                    let environment = environment(text, form).map_err(|fault| vec![fault])?;
+                    let variables = variables(&environment)?;
+                    (Ok(Arc::new(environment)), variables)
+                }
+            };
+            Ok(Self { source: text.into(), form, variables, environment })
         })
     }
 
@@ -104,9 +127,10 @@ impl Template {
     /// The text, with a value for each of [`Template::variables`]; null and missing are undefined,
     /// and to print what is undefined is an error.
     pub fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<String, RenderError> {
+        let environment = self.environment.as_ref().map_err(Clone::clone)?;
         // A template can build values that nest deeply, which drop and print by recursion.
         stacker::maybe_grow(PARSER_STACK_BYTES, PARSER_STACK_BYTES, || {
-            let template = self.environment.get_template(NAME).map_err(|error| explain(&error))?;
+            let template = environment.get_template(NAME).map_err(|error| explain(&error))?;
             let mut text = Bounded(Vec::new());
             template
                 .render_captured_to(context(values), &mut text)
@@ -123,6 +147,12 @@ impl Bounded {
     fn into_text(self) -> String {
         String::from_utf8(self.0).expect("minijinja writes UTF-8")
     }
+}
+
+fn bounded(text: fmt::Arguments<'_>) -> Result<String, minijinja::Error> {
+    let mut bounded = Bounded(Vec::new());
+    io::Write::write_fmt(&mut bounded, text).map_err(|_| ErrorKind::WriteFailure)?;
+    Ok(bounded.into_text())
 }
 
 impl io::Write for Bounded {
@@ -171,14 +201,17 @@ fn environment(source: &str, form: Form) -> Result<Environment<'static>, Fault> 
         if matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
             // Printed into a variable it meets no other bound, and a short template can build a
             // value that prints for ever.
-            let mut text = Bounded(Vec::new());
-            io::Write::write_fmt(&mut text, format_args!("{value}"))
-                .map_err(|_| ErrorKind::WriteFailure)?;
-            return minijinja::escape_formatter(out, state, &Value::from(text.into_text()));
+            // Printing goes on to the end of a list, if only to find out that there is no more room.
+            if value.len().is_some_and(|count| count > RENDERED_BYTES_MAX) {
+                return Err(ErrorKind::WriteFailure.into());
+            }
+            let text = bounded(format_args!("{value}"))?;
+            return minijinja::escape_formatter(out, state, &Value::from(text));
         }
         minijinja::escape_formatter(out, state, value)
     });
     environment.add_filter("tojson", tojson);
+    environment.add_filter("pprint", |value: &Value| bounded(format_args!("{value:#?}")));
     // It would print what the template did not ask for.
     environment.remove_global("debug");
     // What holds itself is printed and compared until the stack ends. Definitions that were stored
@@ -188,23 +221,32 @@ fn environment(source: &str, form: Form) -> Result<Environment<'static>, Fault> 
         Err::<Value, _>(minijinja::Error::new(ErrorKind::UnknownFunction, message))
     });
     environment.set_debug(false);
-    environment.add_template_owned(NAME, source.to_owned()).map_err(|error| {
-        let help = "templates are written like Hello {{ customer.attributes.name }}";
-        Fault::new("template", explain(&error).0, help)
-    })?;
+    environment.add_template_owned(NAME, source.to_owned()).map_err(|error| unparsed(&error))?;
     Ok(environment)
 }
 
-/// As minijinja's, which would indent by any number of spaces.
+fn unparsed(error: &minijinja::Error) -> Fault {
+    let help = "templates are written like Hello {{ customer.attributes.name }}";
+    Fault::new("template", explain(error).0, help)
+}
+
+/// As minijinja's, which would indent by any number of spaces and write any number of lines.
 fn tojson(value: &Value, indent: Option<Value>, args: Kwargs) -> Result<Value, minijinja::Error> {
     let indent: Option<Value> = match indent {
         Some(indent) => Some(indent),
         None => args.get("indent")?,
     };
     args.assert_all_used()?;
-    if indent.as_ref().and_then(Value::as_usize).is_some_and(|spaces| spaces > INDENT_MAX) {
+    let spaces = indent.as_ref().and_then(Value::as_usize).unwrap_or_default();
+    if spaces > INDENT_MAX {
         let message = format!("tojson indents by at most {INDENT_MAX} spaces");
         return Err(minijinja::Error::new(ErrorKind::InvalidOperation, message));
+    }
+    let spaces = " ".repeat(spaces);
+    let pretty = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
+    let mut rehearsal = serde_json::Serializer::with_formatter(Bounded(Vec::new()), pretty);
+    if value.serialize(&mut rehearsal).is_err_and(|error| error.is_io()) {
+        return Err(ErrorKind::WriteFailure.into());
     }
     minijinja::filters::tojson(value, indent, std::iter::empty::<(String, Value)>().collect())
 }
@@ -333,5 +375,8 @@ fn jinja(value: serde_json::Value) -> Value {
     }
 }
 
+mod filters;
+mod growth;
+mod size;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@
 //!   that a crash cut short is set aside, because it only saves a scan of the file.
 //! - Dropping sled's handle releases its lock a moment later, so opening tries for a while.
 
+mod guarded;
+
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -20,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use guarded::Guarded;
 use sled::IVec;
 
 use super::{
@@ -38,8 +41,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct SledStore {
     dir: PathBuf,
-    trees: [sled::Tree; Tree::ALL.len()],
-    db: sled::Db,
+    trees: Guarded<[sled::Tree; Tree::ALL.len()]>,
+    db: Guarded<sled::Db>,
     /// Our descriptor of sled's file. The lock makes syncs take turns, because the kernel tells of
     /// a failed write once: the next `fdatasync` would succeed.
     device: Mutex<File>,
@@ -65,9 +68,10 @@ impl SledStore {
         let lock = lock(&dir)?;
         remove_unfinished_snapshots(&dir)?;
         look(&dir)?;
+        remove_unfinished_settings(&dir)?;
         let device = open_device(&dir.join("db"))?;
-        let db = open_or_scan(&dir)?;
-        let trees = open_trees(&dir, &db)?;
+        let db = Guarded::new(open_or_scan(&dir)?);
+        let trees = Guarded::new(open_trees(&dir, db.get())?);
         let store = Self {
             trees,
             db,
@@ -139,7 +143,7 @@ impl SledStore {
     }
 
     fn tree(&self, tree: Tree) -> &sled::Tree {
-        let [log, rows, timers, meta] = &self.trees;
+        let [log, rows, timers, meta] = self.trees.get();
         match tree {
             Tree::Log => log,
             Tree::Rows => rows,
@@ -207,7 +211,7 @@ impl Store for SledStore {
 
     fn sync(&self) -> Result<(), Error> {
         let device = self.device.lock().expect("no holder of this lock panics");
-        self.call("flush", || self.db.flush())?;
+        self.call("flush", || self.db.get().flush())?;
         if is_planted!("skip_fdatasync") {
             return Ok(());
         }
@@ -218,7 +222,7 @@ impl Store for SledStore {
     }
 
     fn size_on_disk(&self) -> Result<u64, Error> {
-        self.call("measure", || self.db.size_on_disk())
+        self.call("measure", || self.db.get().size_on_disk())
     }
 
     fn free_bytes(&self) -> Result<u64, Error> {
@@ -353,9 +357,10 @@ fn open_or_scan(dir: &Path) -> Result<sled::Db, Error> {
 }
 
 fn open_when_unlocked(dir: &Path) -> Result<sled::Db, Error> {
+    let by_default = is_planted!("default_segment_size");
     let config = sled::Config::new()
         .path(dir)
-        .segment_size(SEGMENT_BYTES)
+        .segment_size(if by_default { 512 * 1024 } else { SEGMENT_BYTES })
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(None)
         .use_compression(false);
@@ -387,6 +392,16 @@ fn remove_unfinished_snapshots(dir: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Removes what sled wrote down of its configuration where a crash may have torn it: the head comes
+/// after the sync that covers it. sled writes the same again.
+fn remove_unfinished_settings(dir: &Path) -> Result<(), Error> {
+    let path = dir.join("conf");
+    if dir.join("head").exists() || !path.exists() {
+        return Ok(());
+    }
+    fs::remove_file(&path).map_err(Error::io("remove", &path))
 }
 
 /// Renames every snapshot.

@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 use serde_json::Value;
 
 use super::{
-    process::{Moment, Place, TIGHT, Which, end, kill},
-    seed,
+    SCALE,
+    place::{Place, TIGHT, Which},
+    process::{Moment, end, kill},
     workload::{self, Random},
 };
 
@@ -133,10 +134,10 @@ impl Desk {
 
 #[test]
 fn killed_copies_go_on_and_leave_the_original_as_it_is() {
-    let seed = seed();
+    let seed = workload::seed();
     println!("SEED={seed}");
     let root = tempfile::tempdir().unwrap();
-    let until = workload::write(root.path(), seed);
+    let until = workload::write(root.path(), seed, SCALE);
     let dir = root.path().join("original");
     fs::create_dir(&dir).unwrap();
     let [backup, copy] = ["backup", "copy"].map(|name| dir.join(name));

@@ -7,126 +7,35 @@
 #[cfg(test)]
 mod copies;
 #[cfg(test)]
+#[path = "../shop/place.rs"]
+mod place;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod trace;
 #[cfg(test)]
+#[path = "../shop/whole.rs"]
+mod whole;
+#[cfg(test)]
+#[path = "../shop/workload.rs"]
 mod workload;
 
-/// What a failure is repeated with.
 #[cfg(test)]
-fn seed() -> u64 {
-    use std::hash::BuildHasher;
-    let given = std::env::var("SEED").ok().map(|text| text.parse().expect("SEED is a number"));
-    given.unwrap_or_else(|| std::hash::RandomState::new().hash_one("seed") % 1_000_000)
-}
+const SCALE: workload::Scale =
+    workload::Scale { customers: 400, events: [2_500, 1_000], days: 300 };
 
 #[cfg(test)]
 mod kill {
-    use std::{collections::BTreeMap, time::Duration};
-
-    use serde_json::Value;
+    use std::time::Duration;
 
     use super::{
-        process::{Moment, Place, TIGHT, TRIMMED, Which},
-        seed,
+        SCALE,
+        place::{Place, TIGHT, TRIMMED, Which},
+        process::Moment,
         trace::{PATHS, TRIMMING, Tally},
+        whole::{Whole, lines},
         workload::{self, Random},
     };
-
-    /// What an undisturbed run leaves behind each command.
-    struct Whole {
-        summary: Value,
-        log: Vec<u8>,
-        messages: BTreeMap<String, Vec<u8>>,
-        /// How many lines of the log there are before each message may leave, by its file's stem.
-        requested: BTreeMap<String, usize>,
-        /// How many lines of the log there are once each message must be there.
-        sent: BTreeMap<String, usize>,
-    }
-
-    impl Whole {
-        fn of(place: &Place, which: Which) -> Self {
-            let summary = place.finish(which);
-            let log = place.log();
-            let mut whole = Self {
-                summary,
-                messages: place.messages(),
-                requested: BTreeMap::new(),
-                sent: BTreeMap::new(),
-                log: Vec::new(),
-            };
-            for (line, count) in log.split_inclusive(|byte| *byte == b'\n').zip(1..) {
-                let record: Value = serde_json::from_slice(line).unwrap();
-                let stem = || {
-                    let enrollment = record["enrollment"].as_str().unwrap();
-                    let base = format!("{enrollment}.{}", record["at"]["visit"]);
-                    match record["subscription"].as_u64() {
-                        None | Some(0) => base,
-                        Some(number) => format!("{base}.{number}"),
-                    }
-                };
-                match record["record"].as_str().unwrap() {
-                    "DeliveryRequested" => drop(whole.requested.insert(stem(), count)),
-                    "DeliverySent" => drop(whole.sent.insert(stem(), count)),
-                    _ => {}
-                }
-            }
-            whole.log = log;
-            whole
-        }
-
-        /// What a killed run has left so far is a part of this, and nothing has left too early.
-        fn holds(&self, place: &Place) {
-            let log = place.log();
-            let trimmed = self.trimmed(place, &log);
-            assert!(
-                self.log[trimmed..].starts_with(&log),
-                "the log of a killed run is a beginning of the whole, but for what is trimmed"
-            );
-            let records = lines(&self.log[..trimmed + log.len()]);
-            let messages = place.messages();
-            for (name, bytes) in &messages {
-                assert_eq!(self.messages.get(name), Some(bytes), "{name}");
-                let at = self.requested[stem(name)];
-                assert!(at <= records, "{name} left before record {at} was there; {records} are");
-            }
-            let stems: Vec<&str> = messages.keys().map(|name| stem(name)).collect();
-            for (sent, at) in &self.sent {
-                let is_there = stems.contains(&sent.as_str());
-                assert!(*at > records || is_there, "{sent} is recorded as sent and is not there");
-            }
-        }
-
-        /// How many bytes of the whole log were there before what `place` has left of it.
-        fn trimmed(&self, place: &Place, log: &[u8]) -> usize {
-            let mut before = self.log.split_inclusive(|byte| *byte == b'\n');
-            let first = log.split_inclusive(|byte| *byte == b'\n').next();
-            let trimmed = before.by_ref().take_while(|line| Some(*line) != first);
-            let trimmed = trimmed.map(<[u8]>::len).sum();
-            let is_trimmed = first.is_some() && trimmed > 0;
-            assert!(place.limits == TRIMMED || !is_trimmed, "a whole log is not trimmed");
-            if is_trimmed { trimmed } else { 0 }
-        }
-
-        fn equals(&self, place: &Place, summary: &Value) {
-            assert_eq!(*summary, self.summary);
-            let log = place.log();
-            let rest = &self.log[self.trimmed(place, &log)..];
-            assert!(log == rest, "log --json is byte for byte that of the whole run");
-            assert!(place.messages() == self.messages, "the outbox is that of the whole run");
-            let names = place.outbox_names();
-            assert!(names.iter().eq(self.messages.keys()), "nothing else is in the outbox");
-        }
-    }
-
-    fn lines(log: &[u8]) -> usize {
-        log.split_inclusive(|byte| *byte == b'\n').count()
-    }
-
-    fn stem(name: &str) -> &str {
-        name.trim_end_matches(".eml").trim_end_matches(".push.json")
-    }
 
     /// A moment: half of them aim at the path that was interrupted least, the others anywhere.
     fn moment(random: &mut Random, tally: &Tally, limits: &str) -> Moment {
@@ -165,7 +74,7 @@ mod kill {
             // Looking reads the directory as the next start would, so it must not happen always.
             match random.below(4) {
                 0 if place.exists() => place.verify(),
-                1 if place.exists() => whole.holds(place),
+                1 if place.exists() => whole.holds(place.limits, &place.log(), &place.messages()),
                 _ => {}
             }
         }
@@ -179,10 +88,10 @@ mod kill {
 
     #[test]
     fn killed_runs_end_as_if_nothing_had_happened() {
-        let seed = seed();
+        let seed = workload::seed();
         println!("SEED={seed}");
         let root = tempfile::tempdir().unwrap();
-        let until = workload::write(root.path(), seed);
+        let until = workload::write(root.path(), seed, SCALE);
         let place = |name: &str, limits| {
             let dir = root.path().join(name);
             std::fs::create_dir(&dir).unwrap();

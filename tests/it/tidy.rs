@@ -268,3 +268,33 @@ fn nothing_is_left_to_do() {
     }
     assert_none("left to do", &found);
 }
+
+/// The names between backquotes in the last column of every table under one of `headings`.
+fn tests_named_under(page: &str, headings: &[&str]) -> Vec<String> {
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let mut is_under = false;
+    let mut names = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("## ") {
+            is_under = headings.contains(&line);
+        }
+        let column = line.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap();
+        if is_under && line.starts_with('|') {
+            names.extend(column.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    names
+}
+
+#[test]
+fn every_promise_names_a_test_that_there_is() {
+    let mut names = tests_named_under("README.md", &["## Guarantees"]);
+    names.extend(tests_named_under("ARCHITECTURE.md", &["## Losses and hazards"]));
+    assert!(names.len() > 50, "only {} names were found", names.len());
+    let all = sources(&["src", "tests"]);
+    names.retain(|name| {
+        let function = format!("fn {name}(");
+        !all.iter().any(|source| source.text.contains(&function))
+    });
+    assert!(names.is_empty(), "no tests of these names: {names:?}");
+}

@@ -103,7 +103,9 @@ fn create(dir: &Path, file: &File, path: &Path) -> io::Result<()> {
         let mut handle = Handle::create(&temporary)?;
         handle.write_all(&file.bytes).map(|()| handle)
     })?;
-    trace_span!("outbox_sync").in_scope(|| handle.sync_all())?;
+    if !is_planted!("skip_outbox_file_sync") {
+        trace_span!("outbox_sync").in_scope(|| handle.sync_all())?;
+    }
     trace_span!("outbox_rename").in_scope(|| fs::rename(&temporary, path))
 }
 

@@ -133,7 +133,8 @@ impl<'a> At<'a> {
     /// A template.
     pub(in crate::model) fn template(&self, report: &mut Report, form: Form) -> Option<Template> {
         let text = self.compilable(report, weight::template)?;
-        let compiled = Template::compile(text, form);
+        let compile = if report.stored { Template::stored } else { Template::compile };
+        let compiled = compile(text, form);
         compiled.map_err(|faults| self.faults(report, faults)).ok()
     }
 

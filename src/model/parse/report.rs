@@ -58,6 +58,8 @@ pub(in crate::model) struct Report {
     pub(super) bytes: Room,
     pub(super) values: Room,
     pub(super) compiled: Room,
+    /// Whether this reads what was stored before.
+    pub(super) stored: bool,
 }
 
 impl Default for Report {
@@ -68,15 +70,16 @@ impl Default for Report {
             bytes: Room::new(DEFINITIONS_BYTES_MAX),
             values: Room::new(DEFINITIONS_VALUES_MAX),
             compiled: Room::new(COMPILED_BYTES_MAX),
+            stored: false,
         }
     }
 }
 
 impl Report {
     /// Room for anything.
-    pub(in crate::model) fn unbounded() -> Self {
+    pub(in crate::model) fn of_stored() -> Self {
         let room = Room::new(usize::MAX);
-        Self { bytes: room, values: room, compiled: room, ..Self::default() }
+        Self { bytes: room, values: room, compiled: room, stored: true, ..Self::default() }
     }
 
     /// Takes room for something at `spot`; false, with one finding, where there is none left.

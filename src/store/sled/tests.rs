@@ -45,6 +45,16 @@ fn a_directory_is_created_where_it_may_be() {
 }
 
 #[test]
+fn settings_that_a_crash_tore_are_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(SledStore::open(dir.path()).unwrap());
+    let whole = fs::read(dir.path().join("conf")).unwrap();
+    fs::write(dir.path().join("conf"), vec![0; whole.len()]).unwrap();
+    drop(SledStore::open(dir.path()).unwrap());
+    assert_eq!(fs::read(dir.path().join("conf")).unwrap(), whole);
+}
+
+#[test]
 fn a_broken_snapshot_is_set_aside_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let store = SledStore::open(dir.path()).unwrap();

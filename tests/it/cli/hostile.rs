@@ -234,11 +234,12 @@ fn templates_that_are_bombs_send_nothing() {
         "{{ range(999999999999) }}",
         "{{ '%999999999d' | format(1) }}",
         "{{ 'x' | indent(999999999) }}",
-        "{{ range(9) | slice(999999999) | list | length }}",
         "{{ {'a': 1} | tojson(indent=99999999999999) }}",
         "{{ 2 ** 4000000000 }}",
-        "{{ [[0] * 99999] * 99999 }}",
-        "{% set x %}{{ [[0] * 99999] * 99999 }}{% endset %}{{ x | length }}",
+        "{{ [0] * 99999999 }}",
+        "{% set x %}{{ [0] * 99999999 }}{% endset %}{{ x | length }}",
+        "{% for a in range(9999) %}{% set l = [range(999), range(999)] %}{% if l ~ '' == 'x' %}{% endif %}{% endfor %}",
+        "{% set a = range(9999)|list %}{% for i in range(9999) %}{{ a == range(9999)|list }}{% endfor %}",
         "{% set n = namespace() %}{% set n.x = n %}{{ n | string }}",
         "{{ trigger.properties.none }}",
     ];
@@ -249,7 +250,20 @@ fn templates_that_are_bombs_send_nothing() {
     assert_eq!(desk.messages(".eml"), 1);
     desk.on_data(&["verify"]).code(0);
 
+    let sixty =
+        |each: &str, last: &str| format!("{{% set a = [] %}}{}{{{{ {last} }}}}", each.repeat(60));
     let refused = [
+        sixty("{% set a = [a, a] %}", "a == a"),
+        sixty("{% set a = [a, a] %}", "a ~ ''"),
+        sixty("{% set a = {'x': a, 'y': a} %}", "a | string"),
+        sixty("{% set a = a + a %}", "a | length"),
+        sixty("{% set a = a | zip(a) | list %}", "a | sort"),
+        "{{ [[0] * 99999] * 99999 }}".to_owned(),
+        "{{ range(9) | slice(999999999) | list | length }}".to_owned(),
+        "{{ [0] * 99999999 ~ '' }}".to_owned(),
+        "{{ [0] * 99999999 == [0] * 99999998 }}".to_owned(),
+        "{{ (trigger.properties.a * trigger.properties.b) ~ ' EUR' }}".to_owned(),
+        "{% macro m(a) %}{{ m([a, a]) }}{% endmacro %}{{ m(1) }}".to_owned(),
         format!("{{{{ {} }}}}", "(".repeat(60_000)),
         "x".repeat(MIB),
         "{% include 'x' %}".to_owned(),

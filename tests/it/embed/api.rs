@@ -163,6 +163,27 @@ fn a_full_inbox_is_busy_and_takes_nothing_in() {
 }
 
 #[test]
+fn who_waits_in_the_inbox_of_an_engine_that_fails_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (channels, _attempts) = channels(|_| Some(sent()));
+    let onward = Onward::open(dir.path(), &channels).unwrap();
+    let (gate, opened) = crossbeam_channel::bounded::<()>(0);
+    let path = dir.path().to_owned();
+    let failing = onward.engine().query(move |_| {
+        let _ = opened.recv().is_ok();
+        Err::<(), _>(onward::store::Error::Poisoned { path }.into())
+    });
+    let behind = onward.track(signup("e1", "ann")).unwrap();
+    let asked = onward.customer(CustomerId::new("ann").unwrap()).unwrap();
+    drop(gate);
+    assert!(matches!(failing.unwrap().wait(), Err(Error::Unknown)));
+    assert!(matches!(behind.wait(), Err(Error::Stopped { .. })));
+    assert!(matches!(asked.wait(), Err(Error::Stopped { .. })));
+    let closed = onward.close();
+    assert!(matches!(closed, Err(Error::Stopped { .. })), "{closed:?}");
+}
+
+#[test]
 fn invalid_definitions_are_told_with_every_finding_and_none_is_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let (channels, _attempts) = channels(|_| Some(sent()));

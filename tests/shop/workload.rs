@@ -1,9 +1,15 @@
 //! A shop with a few months of events, made from a seed: every kind of line and step, so that a kill
 //! can land in any of them.
 
-use std::{fs, path::Path};
+use std::{fs, hash::BuildHasher, path::Path};
 
 use serde_json::{Value, json};
+
+/// The seed that `SEED` gives, or any.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("SEED").ok().map(|text| text.parse().expect("SEED is a number"));
+    given.unwrap_or_else(|| std::hash::RandomState::new().hash_one("seed") % 1_000_000)
+}
 
 /// SplitMix64: the same numbers for the same seed, everywhere.
 pub(crate) struct Random(pub(crate) u64);
@@ -22,17 +28,31 @@ impl Random {
         self.next() % bound
     }
 
-    fn percent(&mut self, chance: u64) -> bool {
+    /// Whether something of this chance happens.
+    pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
 
+    /// A place in a list of this length, which is not zero.
+    pub(crate) fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(u64::try_from(length).unwrap())).unwrap()
+    }
+
     fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
-        let length = u64::try_from(list.len()).unwrap();
-        &list[usize::try_from(self.below(length)).unwrap()]
+        &list[self.index(list.len())]
     }
 }
 
-const CUSTOMERS: u64 = 400;
+/// How much there is of everything.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scale {
+    pub(crate) customers: u64,
+    /// Events of each of the two commands.
+    pub(crate) events: [u64; 2],
+    /// How long the timers of the second one run after its last event.
+    pub(crate) days: u64,
+}
+
 const COUNTRIES: [&str; 5] = ["United Kingdom", "United Kingdom", "France", "日本", "Unspecified"];
 /// 2024-01-01T00:00:00Z in seconds.
 const START: u64 = 1_704_067_200;
@@ -41,14 +61,15 @@ const DAY: u64 = 24 * HOUR;
 
 /// Writes what the first command takes and what the second one takes after it, and says until when
 /// the timers of each run: the first stops with many waits open.
-pub(crate) fn write(dir: &Path, seed: u64) -> [String; 2] {
+pub(crate) fn write(dir: &Path, seed: u64, scale: Scale) -> [String; 2] {
     let mut random = Random(seed);
-    let mut shop = Shop { now: START, orders: 0, recent: Vec::new() };
-    put(dir, "customers.ndjson", &customers(&mut random));
-    put(dir, "events-1.ndjson", &shop.events(&mut random, 2_500));
+    let Scale { customers: count, events: [first_events, second_events], days } = scale;
+    let mut shop = Shop { customers: count, now: START, orders: 0, recent: Vec::new() };
+    put(dir, "customers.ndjson", &customers(&mut random, count));
+    put(dir, "events-1.ndjson", &shop.events(&mut random, first_events));
     let first = time(shop.now + 3 * DAY);
     shop.now += 4 * DAY;
-    put(dir, "events-2.ndjson", &shop.events(&mut random, 1_000));
+    put(dir, "events-2.ndjson", &shop.events(&mut random, second_events));
     put(dir, "definitions-1.json", &definitions("Welcome").to_string());
     let mut changed = definitions("A warm welcome");
     changed["segments"][0]["rule"] = json!("customer.attributes.country != 'France'");
@@ -60,7 +81,7 @@ pub(crate) fn write(dir: &Path, seed: u64) -> [String; 2] {
           "steps": [email(1, "late", "Late {{ customer.id }}"), wait(2, "pause", "36h"), push(3, "ping")] }
     ));
     put(dir, "definitions-2.json", &changed.to_string());
-    [first, time(shop.now + 300 * DAY)]
+    [first, time(shop.now + days * DAY)]
 }
 
 fn time(seconds: u64) -> String {
@@ -80,9 +101,9 @@ fn customer_id(number: u64) -> String {
     }
 }
 
-fn customers(random: &mut Random) -> String {
+fn customers(random: &mut Random, count: u64) -> String {
     let mut text = String::new();
-    for number in 0..CUSTOMERS {
+    for number in 0..count {
         let subscription = |which: u64| {
             json!({ "endpoint": format!("https://push.example.net/{number}/{which}"),
                     "keys": { "p256dh": "BEUmFeC1fCXlpKxcyHdl5LeYtaY3WwwhUxukZwsGB1YoD3OXdzMBU5J8zp8QvfyCraX6yKavv9c7MEa_9Uqy0a4",
@@ -104,6 +125,7 @@ fn customers(random: &mut Random) -> String {
 }
 
 struct Shop {
+    customers: u64,
     now: u64,
     orders: u64,
     recent: Vec<String>,
@@ -123,7 +145,8 @@ impl Shop {
             text += &line;
             text.push('\n');
         }
-        text
+        // However few there are, one is malformed.
+        text + "{\"name\":\"order\"}\n"
     }
 
     fn event(&mut self, random: &mut Random) -> Value {
@@ -131,7 +154,7 @@ impl Shop {
             self.now += random.below(2 * HOUR);
         }
         let late = if random.percent(4) { random.below(5 * DAY) } else { 0 };
-        let customer = customer_id(random.below(CUSTOMERS));
+        let customer = customer_id(random.below(self.customers));
         self.orders += 1;
         let number = self.orders;
         let name = *random.pick(&["signup", "order", "order", "cart", "cart", "cancel", "visit"]);

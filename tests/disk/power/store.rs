@@ -1,0 +1,166 @@
+//! The store alone, with many times as much data as the engine writes in a test: segments fill up,
+//! are freed and used again, and values are as large as they may be.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use onward::{
+    base::limits::{SYNC_BYTES_MAX, VALUE_BYTES_MAX},
+    store::{Entry, SledStore, Store, Tree},
+};
+
+use super::{
+    Tally,
+    cut::{self, Cut},
+    cuts,
+};
+use crate::{
+    disk::{Mark, Op},
+    mount::Mount,
+    workload::{self, Random},
+};
+
+/// Bytes of values written in all: several times the segments that hold them in the end.
+const BYTES: usize = 60 * 1024 * 1024;
+const KEYS: u64 = 160;
+/// Syncs after which the store is closed and opened again.
+const SESSION: usize = 25;
+/// Of so many cuts one is written to and opened again.
+const GO_ON_EVERY: u64 = 4;
+
+/// A key of a tree.
+type Place = (Tree, Vec<u8>);
+/// What a change makes of its key: nothing, or a value of so many words that name the change.
+type Words = Option<usize>;
+
+/// All that was written.
+#[derive(Default)]
+struct History {
+    /// The changes of each key, each with its number.
+    changes: BTreeMap<Place, Vec<(usize, Words)>>,
+    /// How many changes there were when each sync began.
+    syncs: Vec<usize>,
+}
+
+fn value(change: usize, words: usize) -> Vec<u8> {
+    u64::try_from(change).unwrap().to_be_bytes().repeat(words)
+}
+
+/// Bytes between two syncs: as the engine does, or as `SYNC_BYTES` says, to see what that does.
+fn bytes_between_syncs() -> usize {
+    let given = std::env::var("SYNC_BYTES").ok();
+    given.map_or(SYNC_BYTES_MAX, |text| text.parse().expect("SYNC_BYTES is a number"))
+}
+
+fn record(mount: &Mount, random: &mut Random) -> (Vec<Op>, History) {
+    let mark = mount.marker();
+    let dir = mount.join("data");
+    let mut history = History::default();
+    let mut store = SledStore::open(&dir).unwrap();
+    let (mut changes, mut bytes) = (0, 0);
+    while bytes < BYTES {
+        let end = bytes + bytes_between_syncs() - VALUE_BYTES_MAX;
+        while bytes < end {
+            bytes += change(&store, changes, &mut history, random);
+            changes += 1;
+        }
+        history.syncs.push(changes);
+        store.sync().unwrap();
+        mark(Mark::Synced(history.syncs.len()));
+        if history.syncs.len().is_multiple_of(SESSION) {
+            drop(store);
+            store = SledStore::open(&dir).unwrap();
+        }
+    }
+    drop(store);
+    (std::mem::take(&mut mount.disk().log), history)
+}
+
+/// Makes one change of the kinds that the engine makes; how many bytes it wrote.
+fn change(store: &SledStore, number: usize, history: &mut History, random: &mut Random) -> usize {
+    let most = VALUE_BYTES_MAX / 8;
+    // Most pages and chunks are small, but any may be as large as a value can be.
+    let is_large = random.percent(30);
+    let words = 1 + random.index(if is_large { most } else { most / 12 });
+    let key = random.below(KEYS).to_be_bytes().to_vec();
+    let (tree, key, words) = match random.below(10) {
+        0 => (Tree::Log, u64::try_from(number).unwrap().to_be_bytes().to_vec(), Some(words)),
+        1 => (Tree::Timers, key, None),
+        2..4 => (Tree::Timers, key, Some(words)),
+        _ => (Tree::Rows, key, Some(words)),
+    };
+    match words {
+        None => store.remove(tree, &key).unwrap(),
+        Some(words) => store.put(tree, &key, &value(number, words)).unwrap(),
+    }
+    history.changes.entry((tree, key)).or_default().push((number, words));
+    words.unwrap_or(1) * 8
+}
+
+impl History {
+    /// The changes that a cut may have kept or lost: those after the last sync that returned, up to
+    /// the one that may have been under way.
+    fn open(&self, cut: &Cut<'_>) -> Range<usize> {
+        let synced = cut.marks().count();
+        let at = |count: usize| count.checked_sub(1).map_or(0, |last| self.syncs[last]);
+        at(synced)..at((synced + 1).min(self.syncs.len()))
+    }
+
+    /// Everything synced is there, and nothing that was never written.
+    fn check(&self, store: &SledStore, cut: &Cut<'_>, tally: &Tally) {
+        let open = self.open(cut);
+        let mut found = 0;
+        for ((tree, key), changes) in &self.changes {
+            let stored = store.get(*tree, key).unwrap();
+            let last = changes.iter().rev().find(|(number, _)| *number < open.start);
+            let later = changes.iter().filter(|(number, _)| open.contains(number));
+            let is_there =
+                |words: &Words, number: usize| stored == words.map(|words| value(number, words));
+            let is_last = match last {
+                Some((number, words)) => is_there(words, *number),
+                None => stored.is_none(),
+            };
+            let is_later = later.clone().any(|(number, words)| is_there(words, *number));
+            let newest = stored.as_deref().and_then(<[u8]>::first_chunk).copied();
+            assert!(
+                is_last || is_later,
+                "{tree:?} {key:?} holds change {:?}; synced is {last:?} and after it came {:?}",
+                newest.map(u64::from_be_bytes),
+                later.collect::<Vec<_>>()
+            );
+            found += usize::from(stored.is_some());
+        }
+        let walked = Tree::ALL.iter().map(|tree| {
+            let first = store.above(*tree, &[]).unwrap();
+            let next = |(key, _): &Entry| store.above(*tree, key).unwrap();
+            std::iter::successors(first, next).count()
+        });
+        assert_eq!(walked.sum::<usize>(), found, "a walk finds the keys that were written");
+        tally.add("keys found as they were synced, or later", self.changes.len());
+    }
+}
+
+#[test]
+fn what_the_store_synced_survives_power_cuts() {
+    let seed = workload::seed();
+    println!("SEED={seed}");
+    let Some(mount) = Mount::new() else { return };
+    let (log, history) = record(&mount, &mut Random(seed));
+    drop(mount);
+    println!("{} operations, {} syncs", log.len(), history.syncs.len());
+    let tally = Tally::default();
+    cut::cut(&log, (seed, cuts() / 2), &tally, |cut| {
+        let dir = cut.dir.join("data");
+        history.check(&SledStore::open(&dir).unwrap(), cut, &tally);
+        if cut.number.is_multiple_of(GO_ON_EVERY) {
+            let store = SledStore::open(&dir).unwrap();
+            store.put(Tree::Meta, b"new", b"value").unwrap();
+            store.sync().unwrap();
+            drop(store);
+            let store = SledStore::open(&dir).unwrap();
+            assert_eq!(store.get(Tree::Meta, b"new").unwrap(), Some(b"value".to_vec()));
+            store.remove(Tree::Meta, b"new").unwrap();
+            history.check(&store, cut, &tally);
+        }
+    });
+    tally.print();
+}
