@@ -26,7 +26,7 @@ impl World {
         self.deposed.clear();
         self.disk.set_free_bytes(u64::MAX);
         self.running.as_ref().expect("an engine runs between steps").handle.calm();
-        if self.swarm.silent > 0 || self.rng.coin() {
+        if self.workers.is_silent || self.rng.one_in(4) {
             // What a worker keeps silent about goes out again with the next start.
             self.end("killed");
             self.open();

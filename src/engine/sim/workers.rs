@@ -42,6 +42,8 @@ pub(super) struct Workers {
     /// There is no room once in so many times.
     pub(super) refusals: Arc<AtomicU64>,
     taken: Vec<Taken>,
+    /// Whether one of them will never report to this engine.
+    pub(super) is_silent: bool,
     /// Messages by id, as channels saw them first.
     messages: BTreeMap<DeliveryId, String>,
     pub(super) reported: Reported,
@@ -55,6 +57,7 @@ impl Workers {
             arrived: Arc::default(),
             refusals: Arc::new(AtomicU64::new(refusals)),
             taken: Vec::new(),
+            is_silent: false,
             messages: BTreeMap::new(),
             reported: Reported::default(),
             deliveries: 0,
@@ -65,6 +68,7 @@ impl Workers {
     pub(super) fn outbound(&mut self, mut rng: Rng) -> Outbound {
         // A worker that reports to an engine that is gone talks to nobody.
         self.taken.clear();
+        self.is_silent = false;
         self.arrived = Arc::default();
         let (arrived, refusals) = (Arc::clone(&self.arrived), Arc::clone(&self.refusals));
         Box::new(move |delivery| {
@@ -109,6 +113,7 @@ impl Workers {
         }
         let taken = self.taken.swap_remove(index);
         if rng.one_in(swarm.silent) {
+            self.is_silent = true;
             return reports;
         }
         let report = self.end(&taken, swarm.outcomes);
