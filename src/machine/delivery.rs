@@ -26,7 +26,7 @@ pub struct Delivery {
     pub recipient: Recipient,
     /// What to say, before the values are filled in.
     pub content: Arc<dyn Render>,
-    /// The values that the templates name, .
+    /// The values that the templates name.
     pub values: Arc<BTreeMap<String, JsonText>>,
 }
 

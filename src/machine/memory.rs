@@ -209,7 +209,7 @@ impl Memory {
 
 /// A number as an index.
 pub(crate) fn index(number: u32) -> usize {
-    usize::try_from(number).expect("an recipient space is at least 32 bits wide")
+    usize::try_from(number).expect("an address space is at least 32 bits wide")
 }
 
 /// An index as a number.

@@ -215,7 +215,7 @@ records! {
         customer: CustomerId,
         /// Whether the customer was unknown.
         created: bool,
-        /// The new e-mail recipient, or none from now on.
+        /// The new e-mail address, or none from now on.
         email: Option<Option<String>>,
         /// The new time zone, or none from now on.
         timezone: Option<Option<String>>,
