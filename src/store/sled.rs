@@ -13,12 +13,10 @@ mod guarded;
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
+    io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, OnceLock},
     time::Duration,
 };
 
@@ -46,7 +44,8 @@ pub struct SledStore {
     /// Our descriptor of sled's file. The lock makes syncs take turns, because the kernel tells of
     /// a failed write once: the next `fdatasync` would succeed.
     device: Mutex<File>,
-    poisoned: AtomicBool,
+    /// Set by the first failure; with its kind, where it was that there was no room.
+    poisoned: OnceLock<Option<ErrorKind>>,
     is_doubtful: bool,
     /// Held until sled's handle is gone.
     lock: Lock,
@@ -76,7 +75,7 @@ impl SledStore {
             trees,
             db,
             device: Mutex::new(device),
-            poisoned: AtomicBool::new(false),
+            poisoned: OnceLock::new(),
             is_doubtful: dir.join(DOUBTFUL).exists(),
             lock,
             dir,
@@ -123,7 +122,7 @@ impl SledStore {
         }
         match File::open(&path) {
             Ok(file) => lock_file(dir, file).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("open", &path)(error)),
         }
     }
@@ -158,18 +157,23 @@ impl SledStore {
         call: impl FnOnce() -> sled::Result<T>,
     ) -> Result<T, Error> {
         self.usable()?;
-        guard(&self.dir, what, call).inspect_err(|_| self.poison())
+        guard(&self.dir, what, call).inspect_err(|error| self.poison(error))
     }
 
     fn usable(&self) -> Result<(), Error> {
-        if self.poisoned.load(Ordering::SeqCst) {
-            return Err(Error::Poisoned { path: self.dir.clone() });
+        match self.poisoned.get() {
+            None => {}
+            // Whoever meets this before the failure itself must know that it may pass.
+            Some(Some(kind)) => return Err(Error::io("go on with", &self.dir)((*kind).into())),
+            Some(None) => return Err(Error::Poisoned { path: self.dir.clone() }),
         }
         Ok(())
     }
 
-    fn poison(&self) {
-        self.poisoned.store(true, Ordering::SeqCst);
+    fn poison(&self, error: &Error) {
+        let kind = error.is_no_space().then_some(ErrorKind::StorageFull);
+        // The first failure is the cause of all others.
+        let _ = self.poisoned.set(kind).is_ok();
     }
 }
 
@@ -218,7 +222,7 @@ impl Store for SledStore {
         device
             .sync_data()
             .map_err(Error::io("sync", &self.dir.join("db")))
-            .inspect_err(|_| self.poison())
+            .inspect_err(|error| self.poison(error))
     }
 
     fn size_on_disk(&self) -> Result<u64, Error> {

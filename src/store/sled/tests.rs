@@ -99,3 +99,16 @@ fn an_error_of_the_device_poisons() {
     assert!(matches!(store.sync().unwrap_err(), Error::Poisoned { .. }));
     assert!(matches!(store.put(Tree::Meta, b"key", b"").unwrap_err(), Error::Poisoned { .. }));
 }
+
+#[test]
+fn whoever_comes_after_a_full_disk_learns_that_it_was_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SledStore::open(dir.path()).unwrap();
+    store.poison(&Error::io("write to", dir.path())(ErrorKind::StorageFull.into()));
+    for error in [store.get(Tree::Meta, b"key").unwrap_err(), store.sync().unwrap_err()] {
+        assert!(error.is_no_space(), "{error}");
+    }
+    // The first failure is the cause of all others.
+    store.poison(&Error::io("write to", dir.path())(ErrorKind::Other.into()));
+    assert!(store.sync().unwrap_err().is_no_space());
+}
