@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Error, Fold, frame};
+use super::{Error, Fold, frame, there};
 use crate::base::{
     InstanceId, Lsn, Malformed, PartitionId, Reader, Timestamp, planted::is_planted,
 };
@@ -95,7 +95,7 @@ impl Head {
     pub fn open(dir: &Path) -> Result<(Self, Option<HeadState>), Error> {
         let path = dir.join("head");
         let mut head = Self { dir: dir.to_owned(), file: None, sequence: 0, last: None };
-        if !path.exists() {
+        if !there::is_any(&path)? {
             return Ok((head, None));
         }
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;

@@ -60,7 +60,8 @@ pub(crate) fn survey(dir: &Path, head: Option<&HeadState>) -> Result<Survey, Err
         match stable_lsn(&path) {
             // The one that sorts last is the one that is read.
             Ok(stable) => from = stable / segment_bytes() * segment_bytes(),
-            Err(_) => found.broken_snapshots.push(path),
+            Err(Error::Damaged { .. }) => found.broken_snapshots.push(path),
+            Err(error) => return Err(error),
         }
     }
     let mut reading =
