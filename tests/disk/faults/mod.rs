@@ -4,6 +4,7 @@
 mod cache;
 mod library;
 mod program;
+mod reads;
 
 use fuser::Errno;
 
