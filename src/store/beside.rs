@@ -257,6 +257,25 @@ fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
 }
 
+/// Makes a directory where there is none, durably.
+pub(super) fn create(dir: &Path) -> Result<(), Error> {
+    match there::look(dir)? {
+        Some(it) if it.is_dir() => return Ok(()),
+        Some(_) => return Err(Error::NotADirectory { path: dir.to_owned() }),
+        None => {}
+    }
+    let mut missing = Vec::new();
+    for it in dir.ancestors() {
+        if there::is_any(it)? {
+            break;
+        }
+        missing.push(it);
+    }
+    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    // A new directory is durable once the one that holds it is.
+    missing.iter().filter_map(|it| it.parent()).try_for_each(sync)
+}
+
 /// Makes the names in `dir` durable.
 pub(super) fn sync(dir: &Path) -> Result<(), Error> {
     File::open(dir).and_then(|file| file.sync_all()).map_err(Error::io("sync", dir))

@@ -64,7 +64,7 @@ impl SledStore {
     /// Opens a directory that is being made.
     pub fn open_unfinished(dir: &Path) -> Result<Self, Error> {
         let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
-        create_dir(&dir)?;
+        beside::create(&dir)?;
         let lock = lock(&dir)?;
         cached::forget_all(&dir)?;
         remove_unfinished_snapshots(&dir)?;
@@ -244,24 +244,6 @@ impl Store for SledStore {
 
 fn entry((key, value): (IVec, IVec)) -> Entry {
     (key.to_vec(), value.to_vec())
-}
-
-fn create_dir(dir: &Path) -> Result<(), Error> {
-    match there::look(dir)? {
-        Some(it) if it.is_dir() => return Ok(()),
-        Some(_) => return Err(Error::NotADirectory { path: dir.to_owned() }),
-        None => {}
-    }
-    let mut missing = Vec::new();
-    for it in dir.ancestors() {
-        if there::is_any(it)? {
-            break;
-        }
-        missing.push(it);
-    }
-    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-    // A new directory is durable once the one that holds it is.
-    missing.iter().filter_map(|it| it.parent()).try_for_each(beside::sync)
 }
 
 /// The lock of a directory. Closing the file is not enough to release it: a child that another
