@@ -22,6 +22,7 @@ use crate::{
     base::{InstanceId, Limits, Lsn, Timestamp, limits::SYNC_BYTES_MAX},
     store::{
         self, DirectoryFormat, Head, HeadState, LocalLog, Log, SledStore, Store, salvage::Salvage,
+        there,
     },
 };
 
@@ -97,12 +98,16 @@ pub fn repair(
     limits: &Limits,
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<Repaired, Error> {
-    if to.exists() {
+    if there::is_any(to)? {
         return Err(Error::Exists { path: to.to_owned() });
     }
     let _hold = SledStore::hold(dir)?;
     // A head that is not whole says nothing.
-    let head = Head::open(dir).ok().and_then(|(_, state)| state);
+    let head = match Head::open(dir) {
+        Ok((_, state)) => state,
+        Err(store::Error::Damaged { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
     let instance = head.as_ref().map(|it| it.instance);
     let salvage = Salvage::search(dir, instance, &mut |done| progress("reading", done))?;
     let nothing = || Error::Nothing { path: dir.to_owned() };
@@ -113,7 +118,7 @@ pub fn repair(
     let repaired = judge(&salvage, head.as_ref());
 
     let unfinished = unfinished(to);
-    if unfinished.exists() {
+    if there::is_any(&unfinished)? {
         fs::remove_dir_all(&unfinished).map_err(store::Error::io("remove", &unfinished))?;
     }
     write(&unfinished, &salvage, &repaired, progress)?;

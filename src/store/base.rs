@@ -101,7 +101,7 @@ pub(crate) fn encode(state: &BaseState) -> Vec<u8> {
 /// Reads the state of a base.
 pub(crate) fn decode(value: &[u8]) -> Result<BaseState, Malformed> {
     let state: BaseState = codec::decode(frame::open(MAGIC, VERSION, value)?.rest())?;
-    if !state.fold.is_sound() || state.fold.last_lsn() != state.at {
+    if !state.fold.is_sound_at(state.at) {
         return Err(Malformed("a fold that is not at its record"));
     }
     Ok(state)

@@ -16,7 +16,7 @@ use rustix::{
 };
 use tracing::trace_span;
 
-use super::{Error, Head, Shortage, free_bytes};
+use super::{Error, Head, Shortage, free_bytes, there};
 use crate::base::InstanceId;
 
 /// What the name ends in while the directory is not to be used.
@@ -86,11 +86,10 @@ impl Beside {
     /// Checks that the directory is not there yet, or empty.
     pub fn check_absent(&self) -> Result<(), Error> {
         let path = || self.dir.clone();
-        if !self.dir.exists() {
-            return Ok(());
-        }
-        if !self.dir.is_dir() {
-            return Err(Error::NotADirectory { path: path() });
+        match there::look(&self.dir)? {
+            None => return Ok(()),
+            Some(it) if it.is_dir() => {}
+            Some(_) => return Err(Error::NotADirectory { path: path() }),
         }
         let mut entries = fs::read_dir(&self.dir).map_err(Error::io("read", &self.dir))?;
         if entries.next().is_some() { Err(Error::InTheWay { path: path() }) } else { Ok(()) }
@@ -105,7 +104,7 @@ impl Beside {
     /// removed; anything else in the way is not touched.
     pub fn begin(&self, instance: InstanceId) -> Result<(), Error> {
         self.remove_mark(&self.dir)?;
-        if self.made.exists() && !self.made.join(MARK).exists() {
+        if there::is_any(&self.made)? && !there::is_any(&self.made.join(MARK))? {
             self.remove_replaced(instance)?;
         }
         self.mark()
@@ -113,7 +112,7 @@ impl Beside {
 
     /// Makes the directory and says in it that it is being made.
     fn mark(&self) -> Result<(), Error> {
-        if !self.made.exists() {
+        if !there::is_any(&self.made)? {
             fs::create_dir(&self.made).map_err(Error::io("create", &self.made))?;
             if let Ok(old) = fs::metadata(&self.dir) {
                 // Who may not look into the old one may not look into the new one.
@@ -128,7 +127,7 @@ impl Beside {
 
     /// Removes what has been made so far and begins again.
     pub fn restart(&self) -> Result<(), Error> {
-        if self.made.join(MARK).exists() {
+        if there::is_any(&self.made.join(MARK))? {
             remove_all(&self.made, MARK)?;
             sync(&self.parent)?;
         }
@@ -211,7 +210,7 @@ impl Beside {
 
     fn remove_mark(&self, dir: &Path) -> Result<(), Error> {
         let mark = dir.join(MARK);
-        if mark.exists() {
+        if there::is_any(&mark)? {
             fs::remove_file(&mark).map_err(Error::io("remove", &mark))?;
             sync(dir)?;
         }
@@ -245,7 +244,7 @@ fn remove_all(dir: &Path, last: &str) -> Result<(), Error> {
     let what = "remove";
     for entry in fs::read_dir(dir).map_err(Error::io(what, dir))? {
         let path = entry.map_err(Error::io(what, dir))?.path();
-        if path.is_dir() {
+        if there::is_dir(&path)? {
             fs::remove_dir_all(&path).map_err(Error::io(what, &path))?;
         } else if path.file_name().is_none_or(|name| name != last) {
             fs::remove_file(&path).map_err(Error::io(what, &path))?;
@@ -256,6 +255,25 @@ fn remove_all(dir: &Path, last: &str) -> Result<(), Error> {
 
 fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
+}
+
+/// Makes a directory where there is none, durably.
+pub(super) fn create(dir: &Path) -> Result<(), Error> {
+    match there::look(dir)? {
+        Some(it) if it.is_dir() => return Ok(()),
+        Some(_) => return Err(Error::NotADirectory { path: dir.to_owned() }),
+        None => {}
+    }
+    let mut missing = Vec::new();
+    for it in dir.ancestors() {
+        if there::is_any(it)? {
+            break;
+        }
+        missing.push(it);
+    }
+    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    // A new directory is durable once the one that holds it is.
+    missing.iter().filter_map(|it| it.parent()).try_for_each(sync)
 }
 
 /// Makes the names in `dir` durable.

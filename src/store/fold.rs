@@ -146,6 +146,11 @@ impl Fold {
             && counts.iter().all(|it| *it < u64::MAX / 2)
     }
 
+    /// Whether it may have been saved with what is the state at record `at`.
+    pub(super) fn is_sound_at(&self, at: Lsn) -> bool {
+        self.is_sound() && self.last_lsn() == at
+    }
+
     /// The fence with which a new owner takes over after what was read. `nonce` is fresh. It goes
     /// to [`Fold::position`], and once stored there, into [`Fold::offer`].
     pub fn new_fence(&self, nonce: u64, now: Timestamp) -> Vec<u8> {

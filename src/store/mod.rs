@@ -17,6 +17,7 @@
 pub mod backup;
 pub mod base;
 pub mod beside;
+mod cached;
 pub(crate) mod check;
 pub mod checkpoint;
 pub mod chunk;
@@ -36,6 +37,7 @@ mod sled;
 mod space;
 pub(crate) mod survey;
 pub mod table;
+pub(crate) mod there;
 pub mod timers;
 
 #[cfg(test)]

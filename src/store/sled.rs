@@ -24,8 +24,9 @@ use guarded::Guarded;
 use sled::IVec;
 
 use super::{
-    Entry, Error, Head, Inserted, Store, Tree, assert_storable, beside, free_bytes,
+    Entry, Error, Head, Inserted, Store, Tree, assert_storable, beside, cached, free_bytes,
     survey::{Spot, snapshots, survey},
+    there,
 };
 use crate::base::{limits::SEGMENT_BYTES, planted::is_planted};
 
@@ -63,8 +64,9 @@ impl SledStore {
     /// Opens a directory that is being made.
     pub fn open_unfinished(dir: &Path) -> Result<Self, Error> {
         let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
-        create_dir(&dir)?;
+        beside::create(&dir)?;
         let lock = lock(&dir)?;
+        cached::forget_all(&dir)?;
         remove_unfinished_snapshots(&dir)?;
         look(&dir)?;
         remove_unfinished_settings(&dir)?;
@@ -76,7 +78,7 @@ impl SledStore {
             db,
             device: Mutex::new(device),
             poisoned: OnceLock::new(),
-            is_doubtful: dir.join(DOUBTFUL).exists(),
+            is_doubtful: there::is_any(&dir.join(DOUBTFUL))?,
             lock,
             dir,
         };
@@ -88,7 +90,7 @@ impl SledStore {
 
     /// Opens a directory that must hold data already.
     pub fn open_existing(dir: &Path) -> Result<Self, Error> {
-        if dir.join("db").exists() {
+        if there::is_any(&dir.join("db"))? {
             Self::open(dir)
         } else {
             Err(Error::Missing { path: dir.to_owned() })
@@ -117,14 +119,16 @@ impl SledStore {
     /// Keeps others from opening a directory that is only looked at, where it has a lock at all.
     pub(crate) fn hold(dir: &Path) -> Result<Option<impl Drop>, Error> {
         let path = dir.join("lock");
-        if !dir.is_dir() {
+        if !there::is_dir(dir)? {
             return Err(Error::Missing { path: dir.to_owned() });
         }
-        match File::open(&path) {
-            Ok(file) => lock_file(dir, file).map(Some),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("open", &path)(error)),
-        }
+        let lock = match File::open(&path) {
+            Ok(file) => Some(lock_file(dir, file)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(Error::io("open", &path)(error)),
+        };
+        cached::forget_all(dir)?;
+        Ok(lock)
     }
 
     /// Whether, when it was opened, the projections might be older in some places than in others,
@@ -242,16 +246,6 @@ fn entry((key, value): (IVec, IVec)) -> Entry {
     (key.to_vec(), value.to_vec())
 }
 
-fn create_dir(dir: &Path) -> Result<(), Error> {
-    if dir.exists() && !dir.is_dir() {
-        return Err(Error::NotADirectory { path: dir.to_owned() });
-    }
-    let missing: Vec<&Path> = dir.ancestors().take_while(|it| !it.exists()).collect();
-    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-    // A new directory is durable once the one that holds it is.
-    missing.iter().filter_map(|it| it.parent()).try_for_each(beside::sync)
-}
-
 /// The lock of a directory. Closing the file is not enough to release it: a child that another
 /// thread is starting has a descriptor of it too, until it runs its own program.
 #[derive(Debug)]
@@ -284,26 +278,23 @@ fn lock_file(dir: &Path, file: File) -> Result<Lock, Error> {
     }
 }
 
-/// Opens sled's file beside sled. What an earlier process wrote is synced first: sled is about to
-/// write a durable snapshot of it.
+/// Opens sled's file beside sled.
 fn open_device(path: &Path) -> Result<File, Error> {
     let mut options = OpenOptions::new();
-    let file = options
+    options
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
         .open(path)
-        .map_err(Error::io("open", path))?;
-    file.sync_data().map_err(Error::io("sync", path))?;
-    Ok(file)
+        .map_err(Error::io("open", path))
 }
 
 /// Looks at what is there before anything is written to it.
 fn look(dir: &Path) -> Result<(), Error> {
     let (_, head) = Head::open(dir)?;
     let db = dir.join("db");
-    let is_empty = fs::metadata(&db).map_or(true, |it| it.is_file() && it.len() == 0);
+    let is_empty = there::look(&db)?.is_none_or(|it| it.is_file() && it.len() == 0);
     if is_empty {
         if head.is_none() {
             return Ok(());
@@ -402,7 +393,7 @@ fn remove_unfinished_snapshots(dir: &Path) -> Result<(), Error> {
 /// after the sync that covers it. sled writes the same again.
 fn remove_unfinished_settings(dir: &Path) -> Result<(), Error> {
     let path = dir.join("conf");
-    if dir.join("head").exists() || !path.exists() {
+    if there::is_any(&dir.join("head"))? || !there::is_any(&path)? {
         return Ok(());
     }
     fs::remove_file(&path).map_err(Error::io("remove", &path))

@@ -5,10 +5,15 @@ use std::collections::BTreeMap;
 
 use fuser::Errno;
 
-use crate::fault::{Fault, Faults, Kind};
+use crate::{
+    fault::{Fault, Faults, Kind},
+    image::Replay,
+};
 
 /// The number of a file or directory.
 pub(crate) type Node = u64;
+/// Bytes that a kernel reads and keeps together.
+const PAGE: usize = 4096;
 /// The directory that everything is in.
 pub(crate) const ROOT: Node = 1;
 /// A name in a directory.
@@ -47,6 +52,10 @@ pub(crate) enum Op {
     },
     /// `fsync` or `fdatasync` of a file or directory.
     Sync {
+        node: Node,
+    },
+    /// One that failed: what was written since the one before is not on the device.
+    Lost {
         node: Node,
     },
     /// What the test knows and no disk can.
@@ -153,9 +162,16 @@ impl Disk {
     }
 
     pub(crate) fn read(&mut self, node: Node, at: usize, size: usize) -> Result<&[u8], Errno> {
-        self.faults.meet(Kind::Read)?;
+        if self.faults.meet(Kind::Read)? == Some(Fault::Bad) {
+            self.faults.bad = Some((node, at / PAGE));
+        }
+        let end = at.saturating_add(size);
+        let pages = at / PAGE..end.div_ceil(PAGE);
+        if self.faults.bad.is_some_and(|(it, page)| it == node && pages.contains(&page)) {
+            return Err(Errno::EIO);
+        }
         let bytes = self.file(node)?;
-        let end = bytes.len().min(at.saturating_add(size));
+        let end = bytes.len().min(end);
         Ok(bytes.get(at..end).unwrap_or_default())
     }
 
@@ -215,9 +231,22 @@ impl Disk {
     }
 
     pub(crate) fn sync(&mut self, node: Node) -> Result<(), Errno> {
-        self.faults.meet(Kind::Sync)?;
+        if self.faults.meet(Kind::Sync)? == Some(Fault::Lost) {
+            self.lose(node);
+            return Err(Errno::EIO);
+        }
         self.log.push(Op::Sync { node });
         Ok(())
+    }
+
+    /// Makes a file what was synced of it, as long as it is now: sizes are not lost with pages.
+    fn lose(&mut self, node: Node) {
+        self.log.push(Op::Lost { node });
+        let mut replay = Replay::default();
+        self.log.iter().for_each(|op| replay.apply(op));
+        if let (Some(kept), Ok(file)) = (replay.seen(node), self.file(node)) {
+            *file = kept.to_vec();
+        }
     }
 
     fn add(&mut self, (dir, name): &Name, content: Content) -> Result<Node, Errno> {

@@ -121,6 +121,7 @@ impl Replay {
             Op::Write { node, at: from, bytes } => self.file(*node).write(at, *from, bytes),
             Op::Truncate { node, size } => self.file(*node).truncate(at, *size),
             Op::Sync { node } => self.sync(*node),
+            Op::Lost { node } => self.lose(*node),
             Op::Mark(_) => {}
         }
     }
@@ -140,6 +141,21 @@ impl Replay {
                 naming.apply(&mut self.names);
             }
         }
+    }
+
+    /// A directory loses nothing: its names are in a journal.
+    fn lose(&mut self, node: Node) {
+        if let Some(file) = self.files.get_mut(&node) {
+            let size = file.seen.len();
+            file.seen.clone_from(&file.synced);
+            file.seen.resize(size, 0);
+            file.changes = vec![(self.at, Change::Size(size))];
+        }
+    }
+
+    /// What programs see of a file when nobody keeps more of it in memory.
+    pub(crate) fn seen(&self, node: Node) -> Option<&[u8]> {
+        self.files.get(&node).map(|file| &*file.seen)
     }
 
     /// Bytes that are not synced.
