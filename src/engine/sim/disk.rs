@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::{rng::Rng, swarm::Faults};
+use super::{
+    rng::Rng,
+    swarm::{FREE_BYTES_MIN, Faults},
+};
 use crate::{
     engine::commit::Worker,
     store::{self, Entry, Error, Inserted, MemoryStore, Store, Tree},
@@ -21,6 +24,7 @@ pub(super) struct Failures {
     pub(super) unknown: u64,
     pub(super) syncs: u64,
     pub(super) reads: u64,
+    pub(super) full: u64,
 }
 
 impl Failures {
@@ -29,6 +33,7 @@ impl Failures {
         self.unknown += it.unknown;
         self.syncs += it.syncs;
         self.reads += it.reads;
+        self.full += it.full;
     }
 }
 
@@ -59,6 +64,8 @@ struct State {
     faults: Faults,
     owner: Owner,
     has_failed: bool,
+    /// It failed for want of room.
+    is_full: bool,
     is_calm: bool,
     /// Writes until the power fails.
     fuse: Option<u64>,
@@ -79,6 +86,7 @@ impl Handle {
             faults,
             owner: Owner::Current,
             has_failed: false,
+            is_full: false,
             is_calm: false,
             fuse: None,
             left: None,
@@ -92,6 +100,14 @@ impl Handle {
         state.owner = Owner::Deposed { stubborn };
         state.faults = Faults::default();
         state.fuse = None;
+    }
+
+    /// Opened again after the disk was full.
+    pub(super) fn reopen(&self) {
+        let mut state = self.state();
+        if std::mem::take(&mut state.is_full) {
+            state.has_failed = false;
+        }
     }
 
     /// From now on nothing fails.
@@ -148,6 +164,12 @@ impl Handle {
                 return Err(fault("write to"));
             }
         }
+        if let Some(error) = state.fills_up(&self.inner) {
+            if state.rng.coin() {
+                write(&self.inner)?;
+            }
+            return Err(error);
+        }
         let rate = state.faults.writes;
         if state.rng.one_in(rate) {
             state.failures.writes += 1;
@@ -182,13 +204,32 @@ impl Handle {
 }
 
 impl State {
+    /// Whether the disk is full now, as the seed says.
+    fn fills_up(&mut self, inner: &MemoryStore) -> Option<Error> {
+        let rate = self.faults.full;
+        self.rng.one_in(rate).then(|| {
+            self.failures.full += 1;
+            (self.has_failed, self.is_full) = (true, true);
+            inner.set_free_bytes(FREE_BYTES_MIN / 2);
+            no_space()
+        })
+    }
+
     /// After an error every further call fails.
     fn check(&self) -> store::Result<()> {
+        if self.is_full {
+            return Err(no_space());
+        }
         if self.has_failed {
             return Err(Error::Poisoned { path: PathBuf::from("simulated") });
         }
         Ok(())
     }
+}
+
+fn no_space() -> Error {
+    let source = io::ErrorKind::StorageFull.into();
+    Error::Io { what: "write to", path: PathBuf::from("simulated"), source }
 }
 
 fn fault(what: &'static str) -> Error {
@@ -262,6 +303,9 @@ impl Store for Handle {
         state.check()?;
         if state.owner != Owner::Current {
             return Ok(());
+        }
+        if let Some(error) = state.fills_up(&self.inner) {
+            return Err(error);
         }
         let rate = state.faults.syncs;
         if state.rng.one_in(rate) {
