@@ -6,7 +6,7 @@ use crossbeam_channel::Sender;
 
 use super::{
     disk::Handle,
-    world::{Running, World},
+    world::{Running, Stepping, World},
 };
 use crate::{
     base::Clock,
@@ -38,7 +38,7 @@ impl World {
                 handle.reopen();
             }
             match self.look_for_room(full, check, &handle) {
-                Ok(Looked::Full(still)) => full = still,
+                Ok(Looked::Full(still)) => full = *still,
                 Ok(Looked::Open(running)) => {
                     let (live, worker) = *running;
                     self.running = Some(Running { engine, live, worker, handle, reports, check });
@@ -97,7 +97,7 @@ impl World {
             Err(Error::Store(error)) if handle.left().is_none() => self.check_fault(error),
             Err(_) => {}
         }
-        let Some(mut owned) = looked? else { return Ok(Looked::Full(full)) };
+        let Some(mut owned) = looked? else { return Ok(Looked::Full(Box::new(full))) };
         self.check_owned(&mut owned)?;
         let mut worker = None;
         let live = full.go_on(owned, |owned, deliveries| {
@@ -113,6 +113,6 @@ impl World {
 
 /// What a look for room found.
 enum Looked {
-    Full(Full),
-    Open(Box<(Live, super::world::Stepping)>),
+    Full(Box<Full>),
+    Open(Box<(Live, Stepping)>),
 }
