@@ -1,7 +1,7 @@
 //! `onward show`, `log` and `verify`.
 
 use onward::{
-    base::limits::ENTRY_KEYS_MAX,
+    base::limits::{ENROLLMENTS_SHOWN, ENTRY_KEYS_MAX},
     store::{SledStore, Store, Tree},
 };
 use serde_json::{Value, json};
@@ -191,5 +191,9 @@ fn keys_that_are_too_many_are_counted_and_told() {
     let first: u64 = first.parse().unwrap();
     assert_eq!(**last, json!({ "flow": 0, "key": "e0", "enrollment": first }));
     assert!(before.iter().all(|it| it.is_null()));
+    let customer = desk.on_data(&["show", "customer", "c1", "--json"]).code(0).object();
+    let enrollments = customer["enrollments"].as_array().unwrap();
+    assert_eq!(enrollments.len(), ENROLLMENTS_SHOWN, "one question reads no more");
+    assert!(ENROLLMENTS_SHOWN < enrolled);
     desk.on_data(&["verify"]).code(0);
 }
