@@ -132,30 +132,13 @@ impl Runner {
         Ok(runner)
     }
 
-    /// Starts with a commit thread that is none: the caller steps what it would do.
+    /// Starts, or starts again, with a commit thread that is none: the caller steps what it would do.
     #[cfg(test)]
     pub(super) fn stepped(
-        owned: Owned,
-        outbound: Outbound,
-    ) -> store::Result<(Self, Arc<std::sync::Mutex<super::commit::Worker>>)> {
-        Self::over_steps(owned, Deliveries::new(outbound))
-    }
-
-    /// Starts again so, with what the workers have from before.
-    #[cfg(test)]
-    pub(super) fn restepped(
         owned: Owned,
         deliveries: Deliveries,
     ) -> store::Result<(Self, Arc<std::sync::Mutex<super::commit::Worker>>)> {
         let deliveries = deliveries.carried_to(&owned.partition);
-        Self::over_steps(owned, deliveries)
-    }
-
-    #[cfg(test)]
-    fn over_steps(
-        owned: Owned,
-        deliveries: Deliveries,
-    ) -> store::Result<(Self, Arc<std::sync::Mutex<super::commit::Worker>>)> {
         let mut worker = None;
         let runner = Self::with(owned, deliveries, |disk| {
             let (committer, stepped) = Committer::stepped(disk);

@@ -2,6 +2,7 @@
 //! it but damage.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
@@ -49,10 +50,15 @@ pub(super) enum Owner {
     },
 }
 
+/// What was synced of the log and has been trimmed since, by key: a clean stop may trim what nobody
+/// outside has read yet.
+pub(super) type Attic = Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>;
+
 /// One engine's handle of the disk.
 #[derive(Debug)]
 pub(super) struct Handle {
     inner: MemoryStore,
+    attic: Attic,
     state: Mutex<State>,
     /// A deposed owner that may get in between any two writes.
     rival: Option<Arc<Mutex<Worker>>>,
@@ -77,6 +83,7 @@ struct State {
 impl Handle {
     pub(super) fn new(
         inner: MemoryStore,
+        attic: &Attic,
         faults: Faults,
         rng: Rng,
         rival: Option<Arc<Mutex<Worker>>>,
@@ -92,7 +99,7 @@ impl Handle {
             left: None,
             failures: Failures::default(),
         };
-        Self { inner, state: Mutex::new(state), rival }
+        Self { inner, attic: Arc::clone(attic), state: Mutex::new(state), rival }
     }
 
     pub(super) fn depose(&self, stubborn: bool) {
@@ -294,6 +301,9 @@ impl Store for Handle {
             // Whoever removes looks whether it is gone.
             self.state().has_failed = true;
         }
+        if let Some(value) = self.inner.synced(tree, key).filter(|_| tree == Tree::Log) {
+            self.attic.lock().unwrap().insert(key.to_vec(), value);
+        }
         self.write(tree, (), |it| it.remove(tree, key))
     }
 
@@ -327,11 +337,12 @@ impl Store for Handle {
 
 /// What is synced of the log, as nobody but a power cut sees it.
 #[derive(Debug)]
-pub(super) struct Synced(pub(super) MemoryStore);
+pub(super) struct Synced(pub(super) MemoryStore, pub(super) Attic);
 
 impl Store for Synced {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.0.synced(tree, key))
+        let trimmed = || self.1.lock().unwrap().get(key).filter(|_| tree == Tree::Log).cloned();
+        Ok(self.0.synced(tree, key).or_else(trimmed))
     }
 
     /// Positions are dense: a log is read by its keys.

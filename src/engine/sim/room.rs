@@ -101,7 +101,7 @@ impl World {
         self.check_owned(&mut owned)?;
         let mut worker = None;
         let live = full.go_on(owned, |owned, deliveries| {
-            let (runner, stepped) = Runner::restepped(owned, deliveries)?;
+            let (runner, stepped) = Runner::stepped(owned, deliveries)?;
             stepped.lock().unwrap().slice(self.swarm.slice_bytes);
             worker = Some(stepped);
             Ok(runner)

@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 
 use super::{
     callers::{self, Callers},
-    disk::Handle,
+    disk::{Attic, Handle, Synced},
     rng::Rng,
     swarm::{Act, FREE_BYTES_MIN, Faults, Swarm},
     totals::Totals,
@@ -23,7 +23,7 @@ use crate::{
         commit::{Stepped, Worker},
         live::{Home, Live},
         recover::{self, Owned, Site},
-        runner::{Report, Runner, reports},
+        runner::{Deliveries, Report, Runner, reports},
         verify::verify,
     },
     store::{self, MemoryStore, Store},
@@ -63,6 +63,7 @@ pub(super) struct World {
     pub(super) swarm: Swarm,
     is_traced: bool,
     pub(super) disk: MemoryStore,
+    pub(super) attic: Attic,
     pub(super) running: Option<Running>,
     pub(super) deposed: Vec<Stepping>,
     pub(super) clock: Arc<Shown>,
@@ -89,6 +90,7 @@ impl World {
             swarm,
             is_traced,
             disk: MemoryStore::new(),
+            attic: Attic::default(),
             running: None,
             deposed: Vec::new(),
             clock: Arc::new(Shown(AtomicI64::new(start.micros()))),
@@ -219,8 +221,9 @@ impl World {
 
     /// Looks at what left the engine; whether anything did.
     pub(super) fn look(&mut self) -> bool {
-        let Self { witness, workers, disk, .. } = self;
-        witness.read_on(disk, self.clock_max, &workers.reported);
+        let Self { witness, workers, disk, attic, .. } = self;
+        let synced = Synced(disk.clone(), Attic::clone(attic));
+        witness.read_on(synced, self.clock_max, &workers.reported);
         let mut has_left = false;
         while let Some((id, attempt)) = self.workers.look() {
             has_left = true;
@@ -338,7 +341,7 @@ impl World {
     fn try_open(&mut self, faults: Faults) -> Result<(), Error> {
         let rival = self.deposed.last().cloned();
         let rng = self.rng.fork();
-        let handle = Arc::new(Handle::new(self.disk.clone(), faults, rng, rival));
+        let handle = Arc::new(Handle::new(self.disk.clone(), &self.attic, faults, rng, rival));
         let result = self.start(&handle);
         if result.is_err() {
             self.count_failures(&handle);
@@ -352,8 +355,8 @@ impl World {
         let store: Arc<dyn Store> = Arc::<Handle>::clone(handle);
         let mut owned = recover::own_store(&store, &opening)?;
         self.check_owned(&mut owned)?;
-        let outbound = self.workers.outbound(self.rng.fork());
-        let (runner, worker) = Runner::stepped(owned, outbound)?;
+        let deliveries = Deliveries::new(self.workers.outbound(self.rng.fork()));
+        let (runner, worker) = Runner::stepped(owned, deliveries)?;
         worker.lock().unwrap().slice(self.swarm.slice_bytes);
         let latest = runner.partition.latest();
         let (reports, inbox) = reports();
