@@ -159,6 +159,7 @@ fn print(summary: &Summary) -> Result<(), Failure> {
         ("enrolled", summary.enrolled),
         ("waiting", summary.waiting),
         ("dead letters", summary.dead_letters),
+        ("forgotten entry keys", summary.forgotten_keys),
         ("records", summary.records),
         ("  added by this run", summary.records_added),
         ("bytes on disk", summary.disk_bytes),
