@@ -25,7 +25,7 @@ use crate::{
         },
         base,
         chunk::{self, ChunkKind},
-        export, head,
+        export, head, nodes,
         page::{self, decode_page, encode_page},
         segments, timers,
     },
@@ -152,6 +152,10 @@ pub fn segment(data: &[u8]) {
     for number in [0, 1] {
         segments::end(data, number * segments::segment_bytes());
     }
+    nodes::each(data, &mut |entry| {
+        let found = data.get(entry.at..entry.at + entry.value.len());
+        assert_eq!(found, Some(entry.value), "a value is where it is said to be");
+    });
     for (at, value, header) in segments::chunks(data) {
         assert_eq!(
             data.get(at..at + value.len()),

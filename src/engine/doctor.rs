@@ -16,8 +16,9 @@ use crate::{
     machine::row::Row,
     store::{
         self, DirectoryFormat, HeadState, SledStore,
+        beside::{Leftover, leftovers},
         check::{self, Part},
-        checkpoint, head,
+        checkpoint, head, prepare,
         salvage::Salvage,
         survey::survey,
         there,
@@ -49,9 +50,11 @@ pub struct Examined {
 }
 
 const REPAIR: &str = "restore a backup, or save what is whole with `onward repair`";
+const RESTORE: &str = "restore a backup";
 const RESTART: &str = "nothing: the next start of the engine mends it";
 const REPLAY: &str = "nothing: the next start of the engine makes all else again from the log";
-const RESTORE_HEAD: &str = "restore the file, or save the log with `onward repair`";
+const RESTORE_HEAD: &str = "restore the file, save the log with `onward repair`, or go on without \
+     knowing how far it was acknowledged: start with --accept-loss";
 
 impl Examined {
     fn note(&mut self, place: impl Into<String>, what: impl Into<String>, advice: &'static str) {
@@ -114,6 +117,13 @@ fn look_at_files(dir: &Path, found: &mut Examined) -> store::Result<()> {
             Some(_) => found.note(path.display().to_string(), "it is no file", REPAIR),
         }
     }
+    let settings = dir.join(prepare::SETTINGS);
+    if fs::read(&settings).is_ok_and(|bytes| !prepare::are_settings_whole(&bytes)) {
+        found.note(settings.display().to_string(), "the checksum does not match", RESTART);
+    }
+    for Leftover { path, what, advice } in leftovers(dir)? {
+        found.note(path.display().to_string(), what, advice);
+    }
     for entry in fs::read_dir(dir).map_err(store::Error::io("read", dir))? {
         let path = entry.map_err(store::Error::io("read", dir))?.path();
         if path.extension().is_some_and(|it| it == "generating") {
@@ -169,13 +179,17 @@ fn look_at_store(dir: &Path, head: Option<&HeadState>, found: &mut Examined) -> 
 fn look_at_log(dir: &Path, head: Option<&HeadState>, found: &mut Examined) -> store::Result<()> {
     let place = dir.join("db").display().to_string();
     let instance = head.map(|it| it.instance);
-    match Salvage::search(dir, instance, &mut |_| {}) {
-        Err(error) => found.note_damage(error)?,
-        Ok(None) => found.note(place, "no chunk of a log is whole", REPAIR),
-        // The chain of such a log begins at its base, which only sled finds.
-        Ok(Some(log)) if log.is_trimmed() => {}
-        Ok(Some(log)) => {
-            found.records = log.fold().last_lsn();
+    let log = match Salvage::search::<Row>(dir, instance, &mut |_| {}) {
+        Err(error) => return found.note_damage(error),
+        Ok(log) => log,
+    };
+    for broken in &log.broken_bases {
+        found.note(place.clone(), broken.to_string(), REPAIR);
+    }
+    match &log.log {
+        None => found.note(place.clone(), "no beginning of a log is whole", RESTORE),
+        Some(saved) => {
+            found.records = saved.fold().last_lsn();
             let last = found.records;
             if let Some(acknowledged) = head.map(|it| it.lsn).filter(|it| last < *it) {
                 let what = format!(
@@ -183,12 +197,11 @@ fn look_at_log(dir: &Path, head: Option<&HeadState>, found: &mut Examined) -> st
                 );
                 found.note(place.clone(), what, REPAIR);
             }
-            for (first, end) in log.unreachable() {
-                let what =
-                    format!("records {first} to {end} are whole, behind others that are gone");
-                found.note(place.clone(), what, REPAIR);
-            }
         }
+    }
+    for (first, end) in log.unreachable {
+        let what = format!("records {first} to {end} are whole, behind others that are gone");
+        found.note(place.clone(), what, REPAIR);
     }
     Ok(())
 }

@@ -42,6 +42,46 @@ pub(super) fn is_reserved(dir: &Path) -> bool {
     RESERVED.iter().any(|it| name.ends_with(it))
 }
 
+/// Something that a copy has left because it was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leftover {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// What it is.
+    pub(crate) what: &'static str,
+    /// What to do with it.
+    pub(crate) advice: &'static str,
+}
+
+/// What copies to the place of `dir` have left.
+pub(crate) fn leftovers(dir: &Path) -> Result<Vec<Leftover>, Error> {
+    let dir = fs::canonicalize(dir).map_err(Error::io("find", dir))?;
+    let mut found = Vec::new();
+    let mut note = |path, what, advice| found.push(Leftover { path, what, advice });
+    let mark = dir.join(MARK);
+    let unfinished = "a copy that is not finished, or one that a finished one has replaced";
+    if is_reserved(&dir) {
+        note(dir.clone(), unfinished, "examine the directory that it was made for");
+    } else if mark.exists() {
+        let what = "a compaction was cut off after the new directory had taken its place";
+        note(mark, what, "run `onward compact` again, which removes it");
+    }
+    for (end, command) in RESERVED.into_iter().zip([COMPACT, RESTORE]) {
+        let mut name = dir.file_name().unwrap_or_default().to_owned();
+        name.push(end);
+        let made = dir.with_file_name(name);
+        if made.exists() {
+            let is_begun = made.join(MARK).exists();
+            let replaced = "a directory that a compaction has replaced, or one just finished";
+            note(made, if is_begun { "a copy that was cut off" } else { replaced }, command);
+        }
+    }
+    Ok(found)
+}
+
+const COMPACT: &str = "run `onward compact` again, which removes it";
+const RESTORE: &str = "remove it, or run `onward restore` again if it was meant to end here";
+
 /// A directory and the one that is made beside it.
 #[derive(Debug)]
 pub struct Beside {

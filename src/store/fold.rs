@@ -112,6 +112,11 @@ impl Fold {
         self.epoch
     }
 
+    /// What the next effective chunk says: its number, and the checksum of the one before it.
+    pub(super) fn next_link(&self) -> (u64, u32) {
+        (self.next_n, self.previous_crc)
+    }
+
     /// The LSN that the next record gets, should the open group go on.
     pub fn next_lsn(&self) -> Lsn {
         self.next_lsn

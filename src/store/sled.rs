@@ -12,7 +12,7 @@
 mod guarded;
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -24,15 +24,13 @@ use guarded::Guarded;
 use sled::IVec;
 
 use super::{
-    Entry, Error, Head, Inserted, Store, Tree, assert_storable, beside, cached, free_bytes,
-    survey::{Spot, snapshots, survey},
+    Entry, Error, Inserted, Store, Tree, assert_storable, beside, cached, free_bytes, prepare,
+    survey::snapshots,
     there,
 };
 use crate::base::{limits::SEGMENT_BYTES, planted::is_planted};
 
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-/// The file that says that the projections are doubtful.
-const DOUBTFUL: &str = "doubtful";
 const LOCK_TRIES: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -67,9 +65,7 @@ impl SledStore {
         beside::create(&dir)?;
         let lock = lock(&dir)?;
         cached::forget_all(&dir)?;
-        remove_unfinished_snapshots(&dir)?;
-        look(&dir)?;
-        remove_unfinished_settings(&dir)?;
+        prepare::before_opening(&dir)?;
         let device = open_device(&dir.join("db"))?;
         let db = Guarded::new(open_or_scan(&dir)?);
         let trees = Guarded::new(open_trees(&dir, db.get())?);
@@ -78,7 +74,7 @@ impl SledStore {
             db,
             device: Mutex::new(device),
             poisoned: OnceLock::new(),
-            is_doubtful: there::is_any(&dir.join(DOUBTFUL))?,
+            is_doubtful: prepare::is_doubtful(&dir)?,
             lock,
             dir,
         };
@@ -140,9 +136,7 @@ impl SledStore {
 
     /// Says that nothing is doubtful any more: the projections are gone, durably.
     pub fn settle(&self) -> Result<(), Error> {
-        let path = self.dir.join(DOUBTFUL);
-        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        beside::sync(&self.dir)
+        prepare::settle(&self.dir)
     }
 
     fn tree(&self, tree: Tree) -> &sled::Tree {
@@ -290,47 +284,6 @@ fn open_device(path: &Path) -> Result<File, Error> {
         .map_err(Error::io("open", path))
 }
 
-/// Looks at what is there before anything is written to it.
-fn look(dir: &Path) -> Result<(), Error> {
-    let (_, head) = Head::open(dir)?;
-    let db = dir.join("db");
-    let is_empty = there::look(&db)?.is_none_or(|it| it.is_file() && it.len() == 0);
-    if is_empty {
-        if head.is_none() {
-            return Ok(());
-        }
-        let what = "there is a head and no store".to_owned();
-        return Err(Error::Damaged { what, place: db.display().to_string() });
-    }
-    let found = survey(dir, head.as_ref())?;
-    if let (Some(lsn), false) = (found.cleared, is_planted!("survey_ignored")) {
-        let end = found.end.unwrap_or(0);
-        let what =
-            format!("it ends at byte {end}, and acknowledged records up to {lsn} lie behind");
-        return Err(Error::Damaged { what, place: db.display().to_string() });
-    }
-    for path in &found.broken_snapshots {
-        tracing::warn!(path = %path.display(), "the snapshot is not whole and set aside");
-        set_aside(dir, path)?;
-    }
-    if let Some(Spot { offset, what }) = found.gaps.first()
-        && !is_planted!("gaps_ignored")
-    {
-        let gaps = found.gaps.len();
-        tracing::warn!(dir = %dir.display(), offset, what, gaps, "the store has gaps");
-        doubt(dir)?;
-    }
-    Ok(())
-}
-
-/// Makes the directory doubtful, before anything could hide why.
-fn doubt(dir: &Path) -> Result<(), Error> {
-    let path = dir.join(DOUBTFUL);
-    File::create(&path).map_err(Error::io("create", &path))?;
-    beside::sync(&path)?;
-    beside::sync(dir)
-}
-
 fn open_or_scan(dir: &Path) -> Result<sled::Db, Error> {
     match open_when_unlocked(dir) {
         Err(damage @ Error::Damaged { .. }) => {
@@ -338,8 +291,8 @@ fn open_or_scan(dir: &Path) -> Result<sled::Db, Error> {
                 return Err(damage);
             }
             // It is whole, so the file is not what it says.
-            doubt(dir)?;
-            set_snapshots_aside(dir)?;
+            prepare::doubt(dir)?;
+            prepare::set_snapshots_aside(dir)?;
             tracing::warn!(
                 dir = %dir.display(),
                 %damage,
@@ -378,36 +331,6 @@ fn pause() {
 fn open_trees(dir: &Path, db: &sled::Db) -> Result<[sled::Tree; 4], Error> {
     let open = |name: &str| guard(dir, "open", || db.open_tree(name));
     Ok([open("log")?, open("rows")?, open("timers")?, open("meta")?])
-}
-
-fn remove_unfinished_snapshots(dir: &Path) -> Result<(), Error> {
-    for path in snapshots(dir)? {
-        if path.extension().is_some_and(|it| it == "generating") {
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes what sled wrote down of its configuration where a crash may have torn it: the head comes
-/// after the sync that covers it. sled writes the same again.
-fn remove_unfinished_settings(dir: &Path) -> Result<(), Error> {
-    let path = dir.join("conf");
-    if there::is_any(&dir.join("head"))? || !there::is_any(&path)? {
-        return Ok(());
-    }
-    fs::remove_file(&path).map_err(Error::io("remove", &path))
-}
-
-/// Renames every snapshot.
-fn set_snapshots_aside(dir: &Path) -> Result<(), Error> {
-    snapshots(dir)?.iter().try_for_each(|path| set_aside(dir, path))
-}
-
-fn set_aside(dir: &Path, path: &Path) -> Result<(), Error> {
-    let name = path.file_name().expect("an entry of a directory has a name");
-    let aside = dir.join(format!("set-aside.{}", name.display()));
-    fs::rename(path, aside).map_err(Error::io("set aside", path))
 }
 
 /// The one place where sled runs: its errors and panics become ours.
