@@ -32,6 +32,11 @@ pub(crate) enum Op {
         to: Name,
         node: Node,
     },
+    /// Two names changed places: each with what it names now.
+    Exchange {
+        one: (Name, Node),
+        other: (Name, Node),
+    },
     /// A file or directory lost its name.
     Unlink {
         name: Name,
@@ -202,6 +207,16 @@ impl Disk {
         self.directory(from.0)?.remove(&from.1);
         self.directory(to.0)?.insert(to.1.clone(), node);
         self.log.push(Op::Rename { from, to, node });
+        Ok(())
+    }
+
+    /// Gives two files or directories each other's name.
+    pub(crate) fn exchange(&mut self, one: Name, other: Name) -> Result<(), Errno> {
+        self.faults.meet(Kind::Rename)?;
+        let [first, second] = [self.lookup(&one)?, self.lookup(&other)?];
+        self.directory(one.0)?.insert(one.1.clone(), second);
+        self.directory(other.0)?.insert(other.1.clone(), first);
+        self.log.push(Op::Exchange { one: (one, second), other: (other, first) });
         Ok(())
     }
 
