@@ -78,11 +78,15 @@ pub(crate) enum Mark {
     Synced(usize),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Content {
     Directory(BTreeMap<String, Node>),
     File(Vec<u8>),
 }
+
+/// Everything on a disk, to begin with again.
+#[derive(Debug)]
+pub(crate) struct Contents(BTreeMap<Node, Content>, usize);
 
 /// The disk.
 #[derive(Debug)]
@@ -108,6 +112,17 @@ impl Disk {
     /// Makes it a new disk.
     pub(crate) fn format(&mut self) {
         *self = Self { last: self.last, ..Self::new() };
+    }
+
+    pub(crate) fn contents(&self) -> Contents {
+        Contents(self.nodes.clone(), self.used)
+    }
+
+    /// Makes it a disk with this on it.
+    pub(crate) fn load(&mut self, contents: &Contents) {
+        self.format();
+        let Contents(nodes, used) = contents;
+        (self.nodes, self.used) = (nodes.clone(), *used);
     }
 
     /// Free bytes and all bytes.

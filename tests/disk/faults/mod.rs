@@ -1,6 +1,7 @@
 //! Every n-th operation fails, once or from then on, while the engine runs on the disk: nothing
 //! acknowledged is lost, the error says what and where, and after healing all goes on.
 
+mod copies;
 mod library;
 mod program;
 
@@ -28,3 +29,7 @@ const FAULTS: [(Kind, Fault); 17] = [
     (Kind::Sync, Fault::Error(Errno::ENOSPC)),
     (Kind::Sync, Fault::Gone),
 ];
+
+/// The same for what only takes something away; the first command on a disk removes nothing.
+const REMOVALS: [(Kind, Fault); 2] =
+    [(Kind::Unlink, Fault::Error(Errno::EIO)), (Kind::Unlink, Fault::Gone)];

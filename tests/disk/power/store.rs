@@ -167,17 +167,11 @@ impl History {
     }
 }
 
-/// Records such writes and cuts the power.
-fn cut_store(steps: (&[usize], usize), next: fn(usize, &mut Random) -> Change, cuts: usize) {
-    let seed = workload::seed();
-    println!("SEED={seed}");
-    let Some(mount) = Mount::new() else { return };
-    let mut random = Random(seed);
-    let (log, history) = record(&mount, steps, &mut |number| next(number, &mut random));
-    drop(mount);
+/// Cuts the power at these points of a recording.
+fn cut_at(log: &[Op], (seed, points): (u64, Vec<usize>), history: &History) {
     println!("{} operations, {} syncs", log.len(), history.syncs.len());
     let tally = Tally::default();
-    cut::cut(&log, (seed, cuts), &tally, |cut| {
+    cut::cut_at(log, (seed, points), &tally, |cut| {
         let dir = cut.dir.join("data");
         history.check(&SledStore::open(&dir).unwrap(), cut, &tally);
         if cut.number.is_multiple_of(GO_ON_EVERY) {
@@ -196,12 +190,32 @@ fn cut_store(steps: (&[usize], usize), next: fn(usize, &mut Random) -> Change, c
 
 #[test]
 fn what_the_store_synced_survives_power_cuts() {
-    cut_store((&[STEP; BYTES / STEP], SESSION), change, cuts() / 2);
+    let seed = workload::seed();
+    println!("SEED={seed}");
+    let Some(mount) = Mount::new() else { return };
+    let mut random = Random(seed);
+    let steps = [STEP; BYTES / STEP];
+    let (log, history) =
+        record(&mount, (&steps, SESSION), &mut |number| change(number, &mut random));
+    drop(mount);
+    let points = (0..cuts() / 2).map(|_| cut::point(&log, &mut random)).collect();
+    cut_at(&log, (seed, points), &history);
 }
 
 #[test]
 fn what_was_synced_survives_while_much_is_copied() {
+    let seed = workload::seed();
+    println!("SEED={seed}");
+    let Some(mount) = Mount::new() else { return };
+    let mut random = Random(seed);
     // Opened again after the first round, sled knows exactly what of each segment is in use.
     let round = ROUND * VALUE_BYTES_MAX;
-    cut_store((&[round, ROUNDS * round], 1), |number, _| rewrite(number), cuts() / 10);
+    let steps = [round, ROUNDS * round];
+    let (log, history) = record(&mount, (&steps, 1), &mut rewrite);
+    drop(mount);
+    // Before half of the rounds nothing is free.
+    let synced = log.iter().position(|op| op.mark().is_some()).unwrap();
+    let first = usize::midpoint(synced, log.len());
+    let points = (0..cuts() / 8).map(|_| first + 1 + random.index(log.len() - first));
+    cut_at(&log, (seed, points.collect()), &history);
 }
