@@ -63,6 +63,8 @@ const NAME: &str = "template";
 const NAMESPACE: &str = "namespace";
 /// Spaces that the filter `tojson` indents by.
 const INDENT_MAX: usize = 16;
+/// What an item of a printed list takes: itself, a comma and a space.
+const LISTED_BYTES_MIN: usize = 3;
 /// Calls, blocks and macros inside each other.
 const RECURSION_MAX: usize = 64;
 
@@ -202,7 +204,7 @@ fn environment(source: &str, form: Form) -> Result<Environment<'static>, Fault> 
             // Printed into a variable it meets no other bound, and a short template can build a
             // value that prints for ever.
             // Printing goes on to the end of a list, if only to find out that there is no more room.
-            if value.len().is_some_and(|count| count > RENDERED_BYTES_MAX) {
+            if value.len().is_some_and(|count| count > RENDERED_BYTES_MAX / LISTED_BYTES_MIN) {
                 return Err(ErrorKind::WriteFailure.into());
             }
             let text = bounded(format_args!("{value}"))?;
