@@ -286,7 +286,7 @@ fn copies_and_trims_survive_power_cuts() {
     drop(mount);
     println!("{} operations, {} records, {:?}", life.log.len(), life.whole.len(), life.steps);
     let tally = Tally::default();
-    let points = points(&life.log, cuts() / 4, &mut Random(seed));
+    let points = points(&life.log, cuts() / 5, &mut Random(seed));
     cut::cut_at(&life.log, (seed, points), &tally, |cut| {
         let desk = Desk(cut.dir);
         // Reading repairs a little, and so does opening: each is the first to see some images.

@@ -213,9 +213,13 @@ fn what_was_synced_survives_while_much_is_copied() {
     let steps = [round, ROUNDS * round];
     let (log, history) = record(&mount, (&steps, 1), &mut rewrite);
     drop(mount);
-    // Before half of the rounds nothing is free.
-    let synced = log.iter().position(|op| op.mark().is_some()).unwrap();
-    let first = usize::midpoint(synced, log.len());
-    let points = (0..cuts() / 8).map(|_| first + 1 + random.index(log.len() - first));
+    // Before half of the rounds nothing is free; most is used again where the store is opened.
+    let is_mark = |op: &Op| op.mark().is_some();
+    let [synced, last] = [log.iter().position(is_mark), log.iter().rposition(is_mark)];
+    let firsts = [usize::midpoint(synced.unwrap(), log.len()), last.unwrap()];
+    let points = (0..cuts() / 10).map(|number| {
+        let first = firsts[number % 2];
+        first + 1 + random.index(log.len() - first)
+    });
     cut_at(&log, (seed, points.collect()), &history);
 }
