@@ -11,8 +11,12 @@ use std::{
 
 use onward::{
     Onward,
-    base::Span,
-    engine::{copies, history::Logged, trim::trim},
+    base::{DeliveryId, Lsn, Span},
+    engine::{
+        copies,
+        history::{self, Logged},
+        trim::trim,
+    },
     model::Event,
     store::{self, backup::BackedUp},
 };
@@ -56,7 +60,7 @@ struct Life {
     whole: Vec<Logged>,
 }
 
-fn number(lsn: onward::base::Lsn) -> usize {
+fn number(lsn: Lsn) -> usize {
     usize::try_from(lsn.0).unwrap()
 }
 
@@ -98,7 +102,7 @@ impl Desk<'_> {
         (events, to): (&[Event], &'static str),
     ) -> Done {
         let mark = mount.marker();
-        let told = move |id: onward::base::DeliveryId| mark(Mark::Left(id.to_string()));
+        let told = move |id: DeliveryId| mark(Mark::Left(id.to_string()));
         let onward = open(&self.data(), clock, told).unwrap();
         begin(&onward);
         let (before, meanwhile) = events.split_at(events.len() / 2);
@@ -186,6 +190,21 @@ impl Life {
         trims.max().unwrap_or(0)
     }
 
+    /// What is trimmed at a cut is in the export.
+    fn check_export(&self, desk: &Desk<'_>, trimmed: usize) -> store::Result<()> {
+        if trimmed == 0 {
+            return Ok(());
+        }
+        let mut exported = 0;
+        history::each_exported(&desk.join("export"), Lsn::ZERO, &mut |_, logged| {
+            assert_eq!(*logged, self.whole[exported], "the export has the records of the log");
+            exported += 1;
+            Ok::<_, store::Error>(())
+        })?;
+        assert!(trimmed <= exported, "{trimmed} records are gone and {exported} exported");
+        Ok(())
+    }
+
     /// The directory at a cut has everything that somebody was told of; its log.
     fn look(&self, desk: &Desk<'_>, cut: &Cut<'_>) -> store::Result<Vec<Logged>> {
         let log = read(&desk.data())?;
@@ -193,6 +212,7 @@ impl Life {
         let same = part.same(&whole);
         Said::by(&self.whole[..same]).holds(cut.marks());
         assert!(part.trimmed <= self.trimmed(cut), "only a trim removes records");
+        self.check_export(desk, part.trimmed)?;
         Ok(log)
     }
 
