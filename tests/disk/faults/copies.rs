@@ -10,7 +10,7 @@ use onward::{
     engine::{copies, history::Logged, trim::trim},
 };
 
-use super::{FAULTS, REMOVALS};
+use super::FAULTS;
 use crate::{
     disk::Contents,
     fault::{Fault, Faults, Kind},
@@ -22,9 +22,13 @@ use crate::{
 /// Cases of each row of the table and each operation, unless `CASES` says otherwise.
 const CASES: u64 = 1;
 
-/// What goes wrong with changes of a size, which only copies make.
-const SIZES: [(Kind, Fault); 2] =
-    [(Kind::Truncate, Fault::Error(Errno::EIO)), (Kind::Truncate, Fault::Error(Errno::ENOSPC))];
+/// What goes wrong with removals and changes of a size, which only copies make.
+const REMOVALS: [(Kind, Fault); 4] = [
+    (Kind::Unlink, Fault::Error(Errno::EIO)),
+    (Kind::Unlink, Fault::Gone),
+    (Kind::Truncate, Fault::Error(Errno::EIO)),
+    (Kind::Truncate, Fault::Error(Errno::ENOSPC)),
+];
 
 /// What is done to a directory: told where everything is.
 type Work = fn(&Path) -> Result<(), Error>;
@@ -139,7 +143,7 @@ fn copies_and_trims_survive_failing_operations() {
         println!("{name}: {counts:?}");
         let count = |kind: Kind| counts.get(&kind).copied().unwrap_or(0);
         let mut happened = 0;
-        for (kind, fault) in FAULTS.into_iter().chain(REMOVALS).chain(SIZES) {
+        for (kind, fault) in FAULTS.into_iter().chain(REMOVALS) {
             for nth in (0..cases.min(count(kind))).map(|_| random.below(count(kind))) {
                 let what = (kind, nth, fault);
                 happened += usize::from(case(&mount, (&contents, &whole), (name, work), what));

@@ -29,7 +29,3 @@ const FAULTS: [(Kind, Fault); 17] = [
     (Kind::Sync, Fault::Error(Errno::ENOSPC)),
     (Kind::Sync, Fault::Gone),
 ];
-
-/// The same for what only takes something away; the first command on a disk removes nothing.
-const REMOVALS: [(Kind, Fault); 2] =
-    [(Kind::Unlink, Fault::Error(Errno::EIO)), (Kind::Unlink, Fault::Gone)];
