@@ -290,6 +290,8 @@ fn remove_all(dir: &Path, last: &str) -> Result<(), Error> {
             fs::remove_file(&path).map_err(Error::io(what, &path))?;
         }
     }
+    // A power cut must not leave anything that this file no longer tells of.
+    sync(dir)?;
     fs::remove_dir_all(dir).map_err(Error::io(what, dir))
 }
 

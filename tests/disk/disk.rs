@@ -37,6 +37,11 @@ pub(crate) enum Op {
         to: Name,
         node: Node,
     },
+    /// Two names changed places: each with what it names now.
+    Exchange {
+        one: (Name, Node),
+        other: (Name, Node),
+    },
     /// A file or directory lost its name.
     Unlink {
         name: Name,
@@ -82,11 +87,15 @@ pub(crate) enum Mark {
     Synced(usize),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Content {
     Directory(BTreeMap<String, Node>),
     File(Vec<u8>),
 }
+
+/// Everything on a disk, to begin with again.
+#[derive(Debug)]
+pub(crate) struct Contents(BTreeMap<Node, Content>, usize);
 
 /// The disk.
 #[derive(Debug)]
@@ -112,6 +121,17 @@ impl Disk {
     /// Makes it a new disk.
     pub(crate) fn format(&mut self) {
         *self = Self { last: self.last, ..Self::new() };
+    }
+
+    pub(crate) fn contents(&self) -> Contents {
+        Contents(self.nodes.clone(), self.used)
+    }
+
+    /// Makes it a disk with this on it.
+    pub(crate) fn load(&mut self, contents: &Contents) {
+        self.format();
+        let Contents(nodes, used) = contents;
+        (self.nodes, self.used) = (nodes.clone(), *used);
     }
 
     /// Free bytes and all bytes.
@@ -218,6 +238,16 @@ impl Disk {
         self.directory(from.0)?.remove(&from.1);
         self.directory(to.0)?.insert(to.1.clone(), node);
         self.log.push(Op::Rename { from, to, node });
+        Ok(())
+    }
+
+    /// Gives two files or directories each other's name.
+    pub(crate) fn exchange(&mut self, one: Name, other: Name) -> Result<(), Errno> {
+        self.faults.meet(Kind::Rename)?;
+        let [first, second] = [self.lookup(&one)?, self.lookup(&other)?];
+        self.directory(one.0)?.insert(one.1.clone(), second);
+        self.directory(other.0)?.insert(other.1.clone(), first);
+        self.log.push(Op::Exchange { one: (one, second), other: (other, first) });
         Ok(())
     }
 

@@ -281,10 +281,13 @@ impl Filesystem for Shared {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        if !flags.is_empty() {
-            return reply.error(Errno::EINVAL);
-        }
-        done(self.act(|disk| disk.rename(name(from, old), name(to, new))), reply);
+        let names = || (name(from, old), name(to, new));
+        let rename: fn(&mut Disk, (Name, Name)) -> Result<(), Errno> = match flags {
+            RenameFlags::RENAME_EXCHANGE => |disk, (one, other)| disk.exchange(one, other),
+            none if none.is_empty() => |disk, (from, to)| disk.rename(from, to),
+            _ => return reply.error(Errno::EINVAL),
+        };
+        done(self.act(|disk| rename(disk, names())), reply);
     }
 
     fn open(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
