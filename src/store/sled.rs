@@ -25,8 +25,7 @@ use sled::IVec;
 
 use super::{
     Entry, Error, Inserted, Store, Tree, assert_storable, beside, cached, free_bytes, prepare,
-    survey::snapshots,
-    there,
+    survey::snapshots, there,
 };
 use crate::base::{limits::SEGMENT_BYTES, planted::is_planted};
 
