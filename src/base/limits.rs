@@ -91,6 +91,9 @@ pub const PARSER_STACK_BYTES: usize = 256 * 1024 * 1024;
 /// Stack of a thread that renders all the time: room for [`PARSER_STACK_BYTES`] below what calls
 /// it, so that it need not be mapped for each message. Address space only, until it is used.
 pub const WORKER_STACK_BYTES: usize = PARSER_STACK_BYTES + 1024 * 1024;
+/// Bytes of address space without which the program does not begin: for the stacks of some such
+/// threads, what allocators set aside for each thread, and the caches. Most is never touched.
+pub const ADDRESS_SPACE_MIN: u64 = 3 * 1024 * 1024 * 1024;
 /// Bytes of one template.
 pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
 /// Instructions one rendering may take.
@@ -174,6 +177,9 @@ pub const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 pub const LEAF_VALUES_MAX: usize = 16;
 /// Payload between two fdatasyncs, at most.
 pub const SYNC_BYTES_MAX: usize = 1024 * 1024;
+/// How often the time of an ordinary operation sled's own opening may take: it is one call, which
+/// reads a file that may be large and not cached.
+pub const OPENING_PATIENCE: u32 = 20;
 /// Bytes after which a backup begins another file of chunks.
 pub const BACKUP_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of the manifest of a backup: enough for more than ten terabytes of log.

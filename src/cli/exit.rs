@@ -3,6 +3,7 @@
 use std::{fmt::Display, io::Write, process::ExitCode};
 
 use crate::{
+    base::thread::NoThread,
     bench,
     engine::{self, job, repair},
     model::Findings,
@@ -40,6 +41,10 @@ impl Failure {
         Self { code: REFUSED, message: message.to_string() }
     }
 
+    pub(super) fn fault(message: impl Display) -> Self {
+        Self { code: FAULT, message: message.to_string() }
+    }
+
     pub(super) fn findings(findings: &Findings) -> Self {
         let message = format!("{findings}\nnothing was stored");
         Self { code: NOT_WELL, message }
@@ -68,6 +73,12 @@ pub(super) fn tell(message: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "onward: {message}").is_ok();
 }
 
+impl From<NoThread> for Failure {
+    fn from(error: NoThread) -> Self {
+        Self::fault(error)
+    }
+}
+
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         let code = match &error {
@@ -92,6 +103,7 @@ impl From<store::Error> for Failure {
             | store::Error::Shortened { .. }
             | store::Error::Headless { .. }
             | store::Error::NoWayBack { .. }
+            | store::Error::NoThread(_)
             | store::Error::Thawed
             | store::Error::Stalled { .. }
             | store::Error::Poisoned { .. } => FAULT,

@@ -2,11 +2,12 @@
 
 use std::{
     io::{BufWriter, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use super::{
+    at_leisure,
     exit::{Failure, tell},
     limits, parse_lsn,
 };
@@ -32,17 +33,24 @@ pub(super) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// What it works on.
+    pub(super) fn path(&self) -> &Path {
+        self.data.as_deref().or(self.export.as_deref()).unwrap_or(Path::new(""))
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut print = |partition: PartitionId, logged: &Logged| {
         let json = logged.json(partition);
         if args.json {
-            return writeln!(out, "{json}").map_err(Failure::output);
+            return at_leisure(|| writeln!(out, "{json}")).map_err(Failure::output);
         }
         let (lsn, time, name) = (logged.lsn, logged.time, logged.record.name());
         let fields = json.split_once(name).and_then(|(_, rest)| rest.strip_prefix("\","));
         let fields = fields.and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
-        writeln!(out, "{lsn:>8} {time} {name:<17} {fields}").map_err(Failure::output)
+        at_leisure(|| writeln!(out, "{lsn:>8} {time} {name:<17} {fields}")).map_err(Failure::output)
     };
     if let Some(path) = &args.export {
         history::each_exported(path, args.from, &mut print)?;
@@ -56,6 +64,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         let id = partition.id();
         partition.each_record(args.from, &mut |logged| print(id, &logged))?;
     }
-    out.flush().map_err(Failure::output)?;
+    at_leisure(|| out.flush()).map_err(Failure::output)?;
     Ok(ExitCode::SUCCESS)
 }

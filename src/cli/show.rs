@@ -1,6 +1,6 @@
 //! `onward show`: an enrollment with its history, a customer, or a flow with its counts.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -43,6 +43,13 @@ enum Kind {
     Flow,
     /// The deliveries that failed for good, oldest first.
     DeadLetters,
+}
+
+impl Args {
+    /// What it works on.
+    pub(super) fn path(&self) -> &Path {
+        &self.data.data
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {

@@ -18,9 +18,8 @@ use minijinja::{
 use serde::Serialize;
 
 use super::{finding::Fault, json::JsonText};
-use crate::base::limits::{
-    PARSER_STACK_BYTES, RENDERED_BYTES_MAX, TEMPLATE_BYTES_MAX, TEMPLATE_FUEL,
-};
+use crate::base::limits::{RENDERED_BYTES_MAX, TEMPLATE_BYTES_MAX, TEMPLATE_FUEL};
+use crate::base::thread;
 
 /// What a template renders to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +96,7 @@ impl Template {
             return Err(vec![Fault::new("too_large", message, help)]);
         }
         // The parser recurses as deep as the text nests.
-        stacker::grow(PARSER_STACK_BYTES, || {
+        let read = thread::with_room(|| {
             let tree = machinery::parse(text, NAME, SyntaxConfig::default());
             // Before anything is made of the tree: what is constant is evaluated at once.
             let faults = growth::faults(&tree.map_err(|error| vec![unparsed(&error)])?);
@@ -111,7 +110,8 @@ impl Template {
                 }
             };
             Ok(Self { source: text.into(), form, variables, environment })
-        })
+        });
+        read.unwrap_or_else(|error| Err(vec![Fault::no_room(&error)]))
     }
 
     /// As it was written.
@@ -131,14 +131,15 @@ impl Template {
     pub fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<String, RenderError> {
         let environment = self.environment.as_ref().map_err(Clone::clone)?;
         // A template can build values that nest deeply, which drop and print by recursion.
-        stacker::maybe_grow(PARSER_STACK_BYTES, PARSER_STACK_BYTES, || {
+        let rendered = thread::with_room(|| {
             let template = environment.get_template(NAME).map_err(|error| explain(&error))?;
             let mut text = Bounded(Vec::new());
             template
                 .render_captured_to(context(values), &mut text)
                 .map_err(|error| explain(&error))?;
             Ok(text.into_text())
-        })
+        });
+        rendered.unwrap_or_else(|error| Err(RenderError(error.to_string())))
     }
 }
 

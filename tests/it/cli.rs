@@ -7,6 +7,7 @@ mod hostile;
 mod input;
 mod read;
 mod run;
+mod scarce;
 mod trim;
 mod upgrade;
 mod validate;
