@@ -7,13 +7,10 @@ use serde_json::{Value, json};
 
 use super::{Data, exit::Failure, limits, say};
 use crate::{
-    base::{CustomerId, DeliveryId, EnrollmentId, FlowId},
+    base::{CustomerId, DeliveryId, EnrollmentId, FlowId, limits::DEAD_LETTERS_SHOWN},
     engine::{Error, Partition, history::Logged, recover},
     machine::row::{Enrollment, Phase},
 };
-
-/// Dead letters that one call shows, oldest first.
-const DEAD_LETTERS_SHOWN: usize = 10_000;
 
 /// Shows one thing.
 #[derive(Debug, clap::Args)]

@@ -18,7 +18,10 @@ use minijinja::{
 use serde::Serialize;
 
 use super::{finding::Fault, json::JsonText};
-use crate::base::limits::{RENDERED_BYTES_MAX, TEMPLATE_BYTES_MAX, TEMPLATE_FUEL};
+use crate::base::limits::{
+    RENDERED_BYTES_MAX, TEMPLATE_BYTES_MAX, TEMPLATE_FUEL, TEMPLATE_INDENT_MAX,
+    TEMPLATE_RECURSION_MAX,
+};
 use crate::base::thread;
 
 /// What a template renders to.
@@ -60,12 +63,8 @@ const VARIABLES: [&str; 17] = [
 const NAME: &str = "template";
 /// A function of Jinja that is not there.
 const NAMESPACE: &str = "namespace";
-/// Spaces that the filter `tojson` indents by.
-const INDENT_MAX: usize = 16;
 /// What an item of a printed list takes: itself, a comma and a space.
 const LISTED_BYTES_MIN: usize = 3;
-/// Calls, blocks and macros inside each other.
-const RECURSION_MAX: usize = 64;
 
 /// A checked template.
 #[derive(Clone)]
@@ -195,7 +194,7 @@ fn environment(source: &str, form: Form) -> Result<Environment<'static>, Fault> 
     environment.set_auto_escape_callback(move |_| escape.clone());
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(TEMPLATE_FUEL));
-    environment.set_recursion_limit(RECURSION_MAX);
+    environment.set_recursion_limit(TEMPLATE_RECURSION_MAX);
     // Booleans as everywhere else in a document, not as Python has them.
     environment.set_formatter(|out, state, value| {
         if value.kind() == ValueKind::Bool {
@@ -241,8 +240,8 @@ fn tojson(value: &Value, indent: Option<Value>, args: Kwargs) -> Result<Value, m
     };
     args.assert_all_used()?;
     let spaces = indent.as_ref().and_then(Value::as_usize).unwrap_or_default();
-    if spaces > INDENT_MAX {
-        let message = format!("tojson indents by at most {INDENT_MAX} spaces");
+    if spaces > TEMPLATE_INDENT_MAX {
+        let message = format!("tojson indents by at most {TEMPLATE_INDENT_MAX} spaces");
         return Err(minijinja::Error::new(ErrorKind::InvalidOperation, message));
     }
     let spaces = " ".repeat(spaces);
