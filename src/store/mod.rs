@@ -33,6 +33,7 @@ pub mod page;
 pub(crate) mod salvage;
 pub(crate) mod segments;
 mod sled;
+pub(crate) mod snapshot;
 mod space;
 pub(crate) mod survey;
 pub mod table;

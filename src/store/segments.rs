@@ -11,6 +11,7 @@
 
 use std::{
     fs::File,
+    ops::RangeInclusive,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -28,6 +29,8 @@ const HEADER_BYTES: usize = 20;
 const MESSAGE_ROOM: usize = 32;
 const INVERTED: u64 = 0x7FFF_FFFF_FFFF_FFFF;
 const CAP: u8 = 2;
+/// Kinds of messages that say all of a page: that it is free, or what is in it.
+const WHOLE_PAGE: RangeInclusive<u8> = 4..=9;
 const KIND_MAX: u8 = 11;
 
 /// What the first bytes of a segment say.
@@ -40,6 +43,9 @@ pub(crate) enum Header {
         /// Up to where that log was stable when it was begun.
         stable: u64,
     },
+    /// Nothing but zeros: a segment that was never used, or that sled cleared, which it does with
+    /// all that it finds free as it opens.
+    Blank,
     /// Bytes that are no header.
     Broken,
 }
@@ -55,6 +61,9 @@ pub(crate) enum End {
 
 /// The header of the segment that begins with `bytes`.
 pub(crate) fn header(bytes: &[u8]) -> Header {
+    if bytes.iter().take(HEADER_BYTES).all(|byte| *byte == 0) {
+        return Header::Blank;
+    }
     let Some((crc, rest)) = bytes.split_first_chunk::<4>() else { return Header::Broken };
     let Some(checked) = rest.first_chunk::<16>() else { return Header::Broken };
     if crc32fast::hash(checked) != !u32_of(*crc) {
@@ -69,28 +78,34 @@ pub(crate) fn header(bytes: &[u8]) -> Header {
     if is_place { Header::Used { lsn, stable } } else { Header::Broken }
 }
 
-/// Reads the messages of the segment at `lsn` as far as sled would.
-pub(crate) fn end(bytes: &[u8], lsn: u64) -> End {
+/// Reads the messages of the segment at `lsn` as far as sled would. Tells `written` of each that
+/// replaces all that was said of a page, with its place in sled's log and the number of the page.
+pub(crate) fn end(bytes: &[u8], lsn: u64, written: &mut dyn FnMut(u64, u64)) -> End {
     let segment = lsn / segment_bytes();
     let mut at = HEADER_BYTES;
     while at + MESSAGE_ROOM <= SEGMENT_BYTES {
         match message(bytes, at, segment) {
-            Some((CAP, _)) => return End::Whole,
-            Some((_, next)) => at = next,
+            Some((CAP, _, _)) => return End::Whole,
+            Some((kind, page, next)) => {
+                if WHOLE_PAGE.contains(&kind) {
+                    written(lsn + at64(at), page);
+                }
+                at = next;
+            }
             None => return End::Torn(at),
         }
     }
     End::Whole
 }
 
-/// The kind of the message at `at`, and where the next one begins.
-fn message(bytes: &[u8], at: usize, segment: u64) -> Option<(u8, usize)> {
+/// The kind and the page of the message at `at`, and where the next one begins.
+fn message(bytes: &[u8], at: usize, segment: u64) -> Option<(u8, u64, usize)> {
     let rest = bytes.get(at..)?;
     let (crc, checked) = rest.split_first_chunk::<4>()?;
     let (kind, mut rest) = checked.split_first()?;
     let length = usize::try_from(varint(&mut rest)?).ok()?;
     let number = varint(&mut rest)?;
-    let _page = varint(&mut rest)?;
+    let page = varint(&mut rest)?;
     let (head, _) = checked.split_at_checked(checked.len() - rest.len())?;
     let body = rest.get(..length)?;
     let mut sum = crc32fast::Hasher::new();
@@ -98,11 +113,11 @@ fn message(bytes: &[u8], at: usize, segment: u64) -> Option<(u8, usize)> {
     sum.update(head);
     let is_message = *kind != 0 && *kind <= KIND_MAX && number == segment;
     let is_whole = is_message && sum.finalize() == !u32_of(*crc);
-    is_whole.then_some((*kind, at + 4 + head.len() + length))
+    is_whole.then_some((*kind, page, at + 4 + head.len() + length))
 }
 
 /// An integer as sled writes lengths.
-fn varint(rest: &mut &[u8]) -> Option<u64> {
+pub(crate) fn varint(rest: &mut &[u8]) -> Option<u64> {
     let (first, tail) = rest.split_first()?;
     let mut take = |count: usize| -> Option<u64> {
         let (bytes, after) = tail.split_at_checked(count)?;
@@ -193,6 +208,6 @@ fn u32_of(bytes: [u8; 4]) -> u32 {
 }
 
 /// At most eight bytes, the least first.
-fn number(bytes: &[u8]) -> u64 {
+pub(crate) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
