@@ -17,7 +17,7 @@ use super::{
     watch::{Watch, Watched},
 };
 use crate::{
-    base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp},
+    base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp, planted::is_planted},
     machine::{
         apply::{apply, rows_of},
         memory::Memory,
@@ -25,7 +25,7 @@ use crate::{
     },
     store::{
         self, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log,
-        RecordReader, SledStore, Start, Store, Tree, checkpoint, chunk,
+        RecordReader, SledStore, Start, Store, Tree, apart::Apart, checkpoint, chunk,
     },
 };
 
@@ -137,11 +137,19 @@ pub(super) fn own_open(
     check_format(&*store, state.as_ref())?;
     let format = format(&*store, opening)?;
     let bounds = (&opening.limits, opening.accept_loss);
-    settle(&sled, &store, &Sought { instance: format.instance, head: state.as_ref() }, bounds)?;
+    let sought = Sought { dir, instance: format.instance, head: state.as_ref() };
+    // Without a head nobody knows which records are gone that the projections may have.
+    let is_headless = state.is_none() && store.above(Tree::Log, &[])?.is_some();
+    if sled.is_doubtful() || (is_headless && opening.accept_loss == AcceptLoss::Yes) {
+        settle(&store, &*store, &sought, bounds)?;
+    }
+    if sled.is_doubtful() {
+        sled.settle()?;
+    }
     let mut partition = replay(&store, format.instance, &opening.limits)?;
     let alive = state.as_ref().map_or(Timestamp::EPOCH, |state| state.alive);
-    let loss = check_head(state.as_ref(), &partition.fold, opening.accept_loss)?;
-    if loss.is_some() {
+    let loss = check_head(&sought, &partition.fold, opening.accept_loss)?;
+    if loss.is_some_and(|(ends, acknowledged)| ends < acknowledged) {
         // Pages and timers may hold records that are gone; the LSNs of those are used again.
         restore::forget_projections(&*store, &partition.start()?, partition.latest())?;
         partition = replay(&store, format.instance, &opening.limits)?;
@@ -170,41 +178,51 @@ fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat
 
 /// The log that should be there.
 struct Sought<'a> {
+    dir: &'a Path,
     instance: InstanceId,
     head: Option<&'a HeadState>,
 }
 
-/// Makes projections that are doubtful again. The log is looked at first: where it is not whole,
-/// they may be all there is.
+/// What became of projections that are doubtful.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    /// They are gone, so that replaying makes them again.
+    Gone,
+    /// They cannot be made again, and fit the log as far as it goes back.
+    Kept,
+}
+
+/// Settles what `doubtful` holds besides its log, in `target`: that store, or one apart from it.
+/// The log is looked at first: where it is not whole, the projections may be all there is.
 fn settle(
-    sled: &SledStore,
-    store: &Arc<dyn Store>,
+    doubtful: &Arc<dyn Store>,
+    target: &dyn Store,
     sought: &Sought<'_>,
     (limits, accept): (&Limits, AcceptLoss),
-) -> store::Result<()> {
-    if !sled.is_doubtful() {
-        return Ok(());
-    }
-    let log = LocalLog::new(Arc::clone(store), PARTITION);
-    let start = Start::find(&**store, &log, Fold::new(sought.instance, PARTITION))?;
+) -> store::Result<Settled> {
+    let log = LocalLog::new(Arc::clone(doubtful), PARTITION);
+    let start = Start::find(&**doubtful, &log, Fold::new(sought.instance, PARTITION))?;
     let mut reader = RecordReader::new(&log, start.fold().clone());
     while reader.next().transpose()?.is_some() {}
-    check_head(sought.head, reader.state(), accept)?;
-    match restore::forget_projections(&**store, &start, reader.state().last_lsn()) {
-        Ok(()) => warn!("the projections are doubtful and made again from the log"),
+    check_head(sought, reader.state(), accept)?;
+    match restore::forget_projections(target, &start, reader.state().last_lsn()) {
+        Ok(()) => {
+            warn!("the projections are doubtful and made again from the log");
+            Ok(Settled::Gone)
+        }
         Err(store::Error::NoWayBack { trimmed }) => {
             // What began before the base cannot be made again; the rest shows whether it fits.
-            let found = verify(&mut replay(store, sought.instance, limits)?)?;
+            let found = verify(&mut replay(doubtful, sought.instance, limits)?)?;
             let (differences, older) = (found.difference_count, found.older_rows);
             if differences > 0 {
                 let what = format!("{differences} differences from a log trimmed at {trimmed}");
                 return Err(store::Error::Damaged { what, place: "the projections".to_owned() });
             }
             warn!(older, "the projections were doubtful and verified, but for rows so old");
+            Ok(Settled::Kept)
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
     }
-    sled.settle()
 }
 
 /// A directory that was opened before has its format, and a log that has records has a head.
@@ -239,11 +257,27 @@ pub(super) fn read_open(
     check_format(&*store, state.as_ref())?;
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
-    let sought = Sought { instance: format.instance, head: state.as_ref() };
-    settle(&sled, &store, &sought, (limits, AcceptLoss::No))?;
-    let partition = replay(&store, format.instance, limits)?;
-    check_head(state.as_ref(), &partition.fold, AcceptLoss::No)?;
+    let sought = Sought { dir, instance: format.instance, head: state.as_ref() };
+    let (store, are_made) =
+        if sled.is_doubtful() { look_apart(store, &sought, limits)? } else { (store, false) };
+    let mut partition = replay(&store, format.instance, limits)?;
+    check_head(&sought, &partition.fold, AcceptLoss::No)?;
+    partition.are_projections_made = are_made;
     Ok(partition)
+}
+
+/// Where to look at a directory that is doubtful, and whether its projections are made again there.
+/// That is for its owner to do for good: looking changes nothing.
+fn look_apart(
+    store: Arc<dyn Store>,
+    sought: &Sought<'_>,
+    limits: &Limits,
+) -> store::Result<(Arc<dyn Store>, bool)> {
+    let apart = Arc::new(Apart::new(Arc::clone(&store))?);
+    Ok(match settle(&store, &*apart, sought, (limits, AcceptLoss::No))? {
+        Settled::Gone => (apart, true),
+        Settled::Kept => (store, false),
+    })
 }
 
 /// What `store` holds: its checkpoint and the log after it.
@@ -324,17 +358,28 @@ pub(super) fn damaged(place: &str, why: Malformed) -> store::Error {
     store::Error::Damaged { what: why.to_string(), place: place.to_owned() }
 }
 
+/// The last record there and the last acknowledged, where acknowledged ones are gone, or may be.
 fn check_head(
-    state: Option<&HeadState>,
+    sought: &Sought<'_>,
     fold: &Fold,
     accept: AcceptLoss,
 ) -> store::Result<Option<(Lsn, Lsn)>> {
-    let Some(state) = state else { return Ok(None) };
-    match state.check(fold) {
+    let last = fold.last_lsn();
+    let checked = match sought.head {
+        Some(state) => state.check(fold),
+        // A new directory gets its head before its first record.
+        None if last == Lsn::ZERO || is_planted!("missing_head_ignored") => Ok(()),
+        None => Err(store::Error::Headless { path: sought.dir.to_owned(), last }),
+    };
+    match checked {
         Ok(()) => Ok(None),
         Err(store::Error::Shortened { ends, acknowledged, at }) if accept == AcceptLoss::Yes => {
             warn!(%ends, %acknowledged, %at, "acknowledged records are gone, as accepted");
             Ok(Some((ends, acknowledged)))
+        }
+        Err(store::Error::Headless { last, .. }) if accept == AcceptLoss::Yes => {
+            warn!(%last, "records after this one may be gone, as accepted: there is no head");
+            Ok(Some((last, last)))
         }
         Err(error) => Err(error),
     }
@@ -343,14 +388,20 @@ fn check_head(
 /// Takes the log over: whatever a deposed owner still appends is void from here on.
 fn fence(partition: &mut Partition) -> store::Result<()> {
     let _span = trace_span!("fence").entered();
-    let position = partition.fold.position();
-    let bytes = partition.fold.new_fence(fresh_nonce(), partition.recorded_time());
-    if partition.log.submit(position, &bytes)? == Inserted::Occupied {
+    let now = partition.recorded_time();
+    append_fence(&mut partition.fold, &*partition.log, now)
+}
+
+/// Appends the fence of a new owner, durably.
+pub(super) fn append_fence(fold: &mut Fold, log: &dyn Log, now: Timestamp) -> store::Result<()> {
+    let position = fold.position();
+    let bytes = fold.new_fence(fresh_nonce(), now);
+    if log.submit(position, &bytes)? == Inserted::Occupied {
         return Err(store::Error::Conflict { position });
     }
-    partition.log.sync()?;
+    log.sync()?;
     let chunk = chunk::decode(&bytes).expect("our own fence decodes");
-    let effect = partition.fold.offer(position, chunk)?;
+    let effect = fold.offer(position, chunk)?;
     assert!(effect == Effect::Adopted, "our own fence is the latest");
     Ok(())
 }

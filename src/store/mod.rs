@@ -14,9 +14,11 @@
 //! **Architecture invariant:** nothing here knows flows: records are kinds and bytes, rows a trait.
 //! Only `sled.rs` names sled, and nothing above this layer reads the trees.
 
+pub(crate) mod apart;
 pub mod backup;
 pub mod base;
 pub mod beside;
+mod cached;
 pub(crate) mod check;
 pub mod checkpoint;
 pub mod chunk;
@@ -29,7 +31,9 @@ pub mod image;
 pub mod log;
 mod memory;
 pub mod mirror;
+pub(crate) mod nodes;
 pub mod page;
+pub(crate) mod prepare;
 pub(crate) mod salvage;
 pub(crate) mod segments;
 mod sled;
@@ -37,6 +41,7 @@ pub(crate) mod snapshot;
 mod space;
 pub(crate) mod survey;
 pub mod table;
+pub(crate) mod there;
 pub mod timers;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use super::{
     Error,
     segments::{number, segment_bytes, varint},
+    there,
 };
 use crate::base::bytes::Malformed;
 
@@ -39,8 +40,12 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Reads the snapshot at `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let broken = || Error::malformed(|| path.display().to_string());
+        if !there::is_file(path)? {
+            return Err(broken()(Malformed("it is no file")));
+        }
         let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        decode(&bytes).map_err(Error::malformed(|| path.display().to_string()))
+        decode(&bytes).map_err(broken())
     }
 
     /// Where reading sled's log begins: with the segment that the snapshot ends in.

@@ -62,7 +62,8 @@ pub(crate) fn survey(dir: &Path, head: Option<&HeadState>) -> Result<Survey, Err
         match Snapshot::read(&path) {
             // The one that sorts last is the one that is read.
             Ok(whole) => snapshot = whole,
-            Err(_) => found.broken_snapshots.push(path),
+            Err(Error::Damaged { .. }) => found.broken_snapshots.push(path),
+            Err(error) => return Err(error),
         }
     }
     let mut reading = Reading {
@@ -142,6 +143,7 @@ impl Reading {
         }
         let taken = self.ordered.range(self.snapshot.first_after()..);
         let last = taken.map(|(_, segment)| segment.offset).max().unwrap_or(0);
+        let last = if is_planted!("cleared_segments_missed") { u64::MAX } else { last };
         let blank = self.without.iter().filter(|(_, instead)| *instead == Header::Blank);
         for (offset, _) in blank.filter(|(offset, _)| *offset < last) {
             found.gaps.push(Spot { offset: *offset, what: "a segment that is empty" });
