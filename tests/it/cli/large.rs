@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Desk, end, onward, signup, wait, welcome};
 
-const CUSTOMERS: usize = 160;
+const CUSTOMERS: usize = 90;
 const SEGMENT: usize = 8 * 1024 * 1024;
 /// Checkpoints come often, and pages are written again and again.
 const LIMITS: &str = "cache_bytes=4000000,checkpoint_records=60";
@@ -65,7 +65,7 @@ fn cleared(dir: &Path) -> usize {
 fn a_directory_of_many_segments_is_well_whatever_is_done_to_it() {
     let desk = large();
     let mut seen = 0;
-    for round in 1..4 {
+    for round in 1..3 {
         let more = fs::read_to_string(desk.path("customers.ndjson")).unwrap() + &updates(round);
         desk.file("customers.ndjson", more);
         run(&desk);
@@ -73,7 +73,7 @@ fn a_directory_of_many_segments_is_well_whatever_is_done_to_it() {
         seen += cleared(&desk.data());
     }
     is_well(&desk.data());
-    assert!(seen >= 3, "{seen} segments that sled cleared are few");
+    assert!(seen >= 2, "{seen} segments that sled cleared are few");
     let (new, copy) = (desk.path("new"), desk.path("copy"));
     silent(desk.on_data(&["backup", "--to", desk.path("backup").to_str().unwrap()]).code(0));
     let mut restore = onward(&["restore", "--from"]);
@@ -114,7 +114,7 @@ fn whoever_looks_at_a_doubtful_directory_is_told_and_leaves_it_to_the_engine() {
         assert!(ended.out.contains("compared with nothing"), "{}", ended.out);
         let found = desk.on_data(&["verify", "--json"]).code(1).object();
         assert_eq!((&found["doubtful"], &found["rows"]), (&true.into(), &0.into()));
-        assert!(found["records"].as_u64() > Some(100), "{found}");
+        assert!(found["records"].as_u64() > Some(90), "{found}");
         assert_eq!(desk.on_data(&["show", "customer", "c1", "--json"]).code(0).out, shown);
         let found = desk.on_data(&["doctor"]).code(1).out;
         assert!(found.contains("older than others"), "{found}");
