@@ -26,7 +26,7 @@ impl Home for MemoryStore {
 
 impl Home for Arc<Apart> {
     fn open(&self) -> Arc<dyn Store> {
-        Arc::<Apart>::clone(self)
+        Self::clone(self)
     }
 }
 
