@@ -219,6 +219,9 @@ fn open_copy(copy: &Path, limits: &Limits, found: &mut Examined) -> bool {
     match verified {
         Ok((latest, verified)) => {
             found.records = latest;
+            if verified.doubtful {
+                found.note("the projections", "some may be older than others", REPLAY);
+            }
             for what in verified.differences {
                 found.note("the projections", what, REPAIR);
             }

@@ -65,6 +65,9 @@ pub struct Partition {
     pub(super) since_checkpoint: u64,
     /// Bytes of record bodies written since it was opened.
     pub(super) body_bytes: u64,
+    /// Whether its rows and timers were doubtful where they are, and are made from its log, in
+    /// memory.
+    pub(super) are_projections_made: bool,
 }
 
 impl Partition {
@@ -101,6 +104,7 @@ impl Partition {
             recent: VecDeque::new(),
             since_checkpoint: 0,
             body_bytes: 0,
+            are_projections_made: false,
         }
     }
 

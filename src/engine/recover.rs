@@ -25,7 +25,7 @@ use crate::{
     },
     store::{
         self, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log,
-        RecordReader, SledStore, Start, Store, Tree, checkpoint, chunk,
+        RecordReader, SledStore, Start, Store, Tree, apart::Apart, checkpoint, chunk,
     },
 };
 
@@ -138,7 +138,14 @@ pub(super) fn own_open(
     let format = format(&*store, opening)?;
     let bounds = (&opening.limits, opening.accept_loss);
     let sought = Sought { dir, instance: format.instance, head: state.as_ref() };
-    settle(&sled, &store, &sought, bounds)?;
+    // Without a head nobody knows which records are gone that the projections may have.
+    let is_headless = state.is_none() && store.above(Tree::Log, &[])?.is_some();
+    if sled.is_doubtful() || (is_headless && opening.accept_loss == AcceptLoss::Yes) {
+        settle(&store, &*store, &sought, bounds)?;
+    }
+    if sled.is_doubtful() {
+        sled.settle()?;
+    }
     let mut partition = replay(&store, format.instance, &opening.limits)?;
     let alive = state.as_ref().map_or(Timestamp::EPOCH, |state| state.alive);
     let loss = check_head(&sought, &partition.fold, opening.accept_loss)?;
@@ -176,40 +183,46 @@ struct Sought<'a> {
     head: Option<&'a HeadState>,
 }
 
-/// Makes projections that are doubtful again. The log is looked at first: where it is not whole,
-/// they may be all there is.
+/// What became of projections that are doubtful.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    /// They are gone, so that replaying makes them again.
+    Gone,
+    /// They cannot be made again, and fit the log as far as it goes back.
+    Kept,
+}
+
+/// Settles what `doubtful` holds besides its log, in `target`: that store, or one apart from it.
+/// The log is looked at first: where it is not whole, the projections may be all there is.
 fn settle(
-    sled: &SledStore,
-    store: &Arc<dyn Store>,
+    doubtful: &Arc<dyn Store>,
+    target: &dyn Store,
     sought: &Sought<'_>,
     (limits, accept): (&Limits, AcceptLoss),
-) -> store::Result<()> {
-    // They may have records that are gone, and without a head nobody knows which.
-    let has_log = store.above(Tree::Log, &[])?.is_some();
-    let is_headless = sought.head.is_none() && has_log && accept == AcceptLoss::Yes;
-    if !sled.is_doubtful() && !is_headless {
-        return Ok(());
-    }
-    let log = LocalLog::new(Arc::clone(store), PARTITION);
-    let start = Start::find(&**store, &log, Fold::new(sought.instance, PARTITION))?;
+) -> store::Result<Settled> {
+    let log = LocalLog::new(Arc::clone(doubtful), PARTITION);
+    let start = Start::find(&**doubtful, &log, Fold::new(sought.instance, PARTITION))?;
     let mut reader = RecordReader::new(&log, start.fold().clone());
     while reader.next().transpose()?.is_some() {}
     check_head(sought, reader.state(), accept)?;
-    match restore::forget_projections(&**store, &start, reader.state().last_lsn()) {
-        Ok(()) => warn!("the projections are doubtful and made again from the log"),
+    match restore::forget_projections(target, &start, reader.state().last_lsn()) {
+        Ok(()) => {
+            warn!("the projections are doubtful and made again from the log");
+            Ok(Settled::Gone)
+        }
         Err(store::Error::NoWayBack { trimmed }) => {
             // What began before the base cannot be made again; the rest shows whether it fits.
-            let found = verify(&mut replay(store, sought.instance, limits)?)?;
+            let found = verify(&mut replay(doubtful, sought.instance, limits)?)?;
             let (differences, older) = (found.difference_count, found.older_rows);
             if differences > 0 {
                 let what = format!("{differences} differences from a log trimmed at {trimmed}");
                 return Err(store::Error::Damaged { what, place: "the projections".to_owned() });
             }
             warn!(older, "the projections were doubtful and verified, but for rows so old");
+            Ok(Settled::Kept)
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
     }
-    if sled.is_doubtful() { sled.settle() } else { Ok(()) }
 }
 
 /// A directory that was opened before has its format, and a log that has records has a head.
@@ -245,10 +258,26 @@ pub(super) fn read_open(
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
     let sought = Sought { dir, instance: format.instance, head: state.as_ref() };
-    settle(&sled, &store, &sought, (limits, AcceptLoss::No))?;
-    let partition = replay(&store, format.instance, limits)?;
+    let (store, are_made) =
+        if sled.is_doubtful() { look_apart(store, &sought, limits)? } else { (store, false) };
+    let mut partition = replay(&store, format.instance, limits)?;
     check_head(&sought, &partition.fold, AcceptLoss::No)?;
+    partition.are_projections_made = are_made;
     Ok(partition)
+}
+
+/// Where to look at a directory that is doubtful, and whether its projections are made again there.
+/// That is for its owner to do for good: looking changes nothing.
+fn look_apart(
+    store: Arc<dyn Store>,
+    sought: &Sought<'_>,
+    limits: &Limits,
+) -> store::Result<(Arc<dyn Store>, bool)> {
+    let apart = Arc::new(Apart::new(Arc::clone(&store))?);
+    Ok(match settle(&store, &*apart, sought, (limits, AcceptLoss::No))? {
+        Settled::Gone => (apart, true),
+        Settled::Kept => (store, false),
+    })
 }
 
 /// What `store` holds: its checkpoint and the log after it.

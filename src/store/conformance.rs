@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{Entry, Inserted, MemoryStore, SledStore, Store, Tree};
+use super::{Entry, Inserted, MemoryStore, SledStore, Store, Tree, apart::Apart};
 
 /// Something that can be opened again and again.
 trait Home {
@@ -21,6 +21,12 @@ impl Home for TempDir {
 impl Home for MemoryStore {
     fn open(&self) -> Arc<dyn Store> {
         Arc::new(self.clone())
+    }
+}
+
+impl Home for Arc<Apart> {
+    fn open(&self) -> Arc<dyn Store> {
+        Self::clone(self)
     }
 }
 
@@ -126,6 +132,22 @@ proptest! {
     #[test]
     fn memory_behaves_like_a_map(ops in ops()) {
         behaves_like_a_map(&MemoryStore::new(), ops);
+    }
+
+    #[test]
+    fn one_apart_behaves_like_a_map(ops in ops()) {
+        let beneath = MemoryStore::new();
+        for tree in [Tree::Rows, Tree::Timers] {
+            beneath.put(tree, b"doubtful", b"value").unwrap();
+        }
+        let before = beneath.clone();
+        behaves_like_a_map(&Arc::new(Apart::new(Arc::new(beneath)).unwrap()), ops);
+        for tree in [Tree::Rows, Tree::Timers] {
+            let (key, value) = before.above(tree, &[]).unwrap().expect("it stays");
+            prop_assert_eq!((&*key, &*value), (&b"doubtful"[..], &b"value"[..]));
+            prop_assert!(before.above(tree, &key).unwrap().is_none(), "nothing came to it");
+        }
+        prop_assert!(before.above(Tree::Meta, &[]).unwrap().is_none(), "nothing came to it");
     }
 }
 

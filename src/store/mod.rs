@@ -14,6 +14,7 @@
 //! **Architecture invariant:** nothing here knows flows: records are kinds and bytes, rows a trait.
 //! Only `sled.rs` names sled, and nothing above this layer reads the trees.
 
+pub(crate) mod apart;
 pub mod backup;
 pub mod base;
 pub mod beside;
@@ -37,6 +38,7 @@ pub(crate) mod pulse;
 pub(crate) mod salvage;
 pub(crate) mod segments;
 mod sled;
+pub(crate) mod snapshot;
 mod space;
 pub(crate) mod survey;
 pub mod table;

@@ -34,7 +34,7 @@ pub(crate) struct Entry<'a> {
 pub(crate) fn each<'a>(bytes: &'a [u8], take: &mut dyn FnMut(Entry<'a>)) {
     let segment = match segments::header(bytes) {
         Header::Used { lsn, .. } => Some(lsn / segment_bytes()),
-        Header::Broken => None,
+        Header::Blank | Header::Broken => None,
     };
     let (mut at, mut vain) = (HEADER_BYTES, 0);
     while at + MESSAGE_ROOM <= bytes.len() && vain < VAIN_BYTES_MAX {

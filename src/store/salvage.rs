@@ -162,7 +162,7 @@ impl Index {
             }
             let segment = match segments::header(&bytes) {
                 segments::Header::Used { lsn, .. } => lsn,
-                segments::Header::Broken => 0,
+                segments::Header::Blank | segments::Header::Broken => 0,
             };
             nodes::each(&bytes, &mut |entry| {
                 let is_storable = entry.value.len() <= VALUE_BYTES_MAX;

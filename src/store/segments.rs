@@ -11,7 +11,7 @@
 
 use std::{
     fs::File,
-    ops::Range,
+    ops::{Range, RangeInclusive},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -30,6 +30,8 @@ pub(super) const HEADER_BYTES: usize = 20;
 pub(super) const MESSAGE_ROOM: usize = 32;
 const INVERTED: u64 = 0x7FFF_FFFF_FFFF_FFFF;
 const CAP: u8 = 2;
+/// Kinds of messages that say all of a page: that it is free, or what is in it.
+const WHOLE_PAGE: RangeInclusive<u8> = 4..=9;
 const KIND_MAX: u8 = 11;
 
 /// What the first bytes of a segment say.
@@ -42,6 +44,9 @@ pub(crate) enum Header {
         /// Up to where that log was stable when it was begun.
         stable: u64,
     },
+    /// Nothing but zeros: a segment that was never used, or that sled cleared, which it does with
+    /// all that it finds free as it opens.
+    Blank,
     /// Bytes that are no header.
     Broken,
 }
@@ -57,6 +62,9 @@ pub(crate) enum End {
 
 /// The header of the segment that begins with `bytes`.
 pub(crate) fn header(bytes: &[u8]) -> Header {
+    if bytes.iter().take(HEADER_BYTES).all(|byte| *byte == 0) {
+        return Header::Blank;
+    }
     let Some((crc, rest)) = bytes.split_first_chunk::<4>() else { return Header::Broken };
     let Some(checked) = rest.first_chunk::<16>() else { return Header::Broken };
     if crc32fast::hash(checked) != !u32_of(*crc) {
@@ -71,14 +79,20 @@ pub(crate) fn header(bytes: &[u8]) -> Header {
     if is_place { Header::Used { lsn, stable } } else { Header::Broken }
 }
 
-/// Reads the messages of the segment at `lsn` as far as sled would.
-pub(crate) fn end(bytes: &[u8], lsn: u64) -> End {
+/// Reads the messages of the segment at `lsn` as far as sled would. Tells `written` of each that
+/// replaces all that was said of a page, with its place in sled's log and the number of the page.
+pub(crate) fn end(bytes: &[u8], lsn: u64, written: &mut dyn FnMut(u64, u64)) -> End {
     let segment = lsn / segment_bytes();
     let mut at = HEADER_BYTES;
     while at + MESSAGE_ROOM <= SEGMENT_BYTES {
         match Message::stated(bytes, at, Some(segment)).filter(|it| it.is_whole(bytes)) {
             Some(Message { kind: CAP, .. }) => return End::Whole,
-            Some(message) => at = message.body.end,
+            Some(message) => {
+                if WHOLE_PAGE.contains(&message.kind) {
+                    written(lsn + at64(at), message.page);
+                }
+                at = message.body.end;
+            }
             None => return End::Torn(at),
         }
     }
@@ -89,6 +103,8 @@ pub(crate) fn end(bytes: &[u8], lsn: u64) -> End {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Message {
     pub(super) kind: u8,
+    /// The number of the page that it says something of.
+    page: u64,
     crc: [u8; 4],
     /// Where the rest of its head is, which its checksum covers last.
     head: Range<usize>,
@@ -103,12 +119,13 @@ impl Message {
         let (kind, mut rest) = checked.split_first()?;
         let length = usize::try_from(varint(&mut rest)?).ok()?;
         let number = varint(&mut rest)?;
-        let _page = varint(&mut rest)?;
+        let page = varint(&mut rest)?;
         let is_ours = segment.is_none_or(|it| it == number);
         let is_message = (1..=KIND_MAX).contains(kind) && is_ours && length <= rest.len();
         let start = bytes.len() - rest.len();
         is_message.then(|| Self {
             kind: *kind,
+            page,
             crc: *crc,
             head: at + 4..start,
             body: start..start + length,
@@ -219,6 +236,6 @@ pub(super) fn u32_of(bytes: [u8; 4]) -> u32 {
 }
 
 /// At most eight bytes, the least first.
-fn number(bytes: &[u8]) -> u64 {
+pub(crate) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }

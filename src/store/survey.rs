@@ -8,7 +8,8 @@
 //!   nothing in it is changed, so that a repair finds them.
 //! - **A gap in the middle of sled's log.** sled goes on after it, so that some values may be older
 //!   than others. The log checks itself; the projections do not, so they are *doubtful* and made
-//!   again from the log. A cut while a segment is written over may leave such a gap too.
+//!   again from the log. A cut while a segment is written over may leave such a gap too. A segment
+//!   that is free is none, although sled clears it: see [`Reading::find_missing`].
 //! - **A snapshot that is not whole.** It only saves reading the file, and is set aside.
 
 use std::{
@@ -20,9 +21,9 @@ use std::{
 use super::{
     Error, HeadState,
     segments::{self, End, Header, Segments, at64, segment_bytes},
-    there,
+    snapshot::Snapshot,
 };
-use crate::base::{Lsn, bytes::Malformed};
+use crate::base::{Lsn, planted::is_planted};
 
 /// What is wrong at a place of sled's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,49 +57,63 @@ struct Segment {
 /// Looks at the file `db` in `dir`, of which `head` says how far it was acknowledged.
 pub(crate) fn survey(dir: &Path, head: Option<&HeadState>) -> Result<Survey, Error> {
     let mut found = Survey::default();
-    let mut from = 0;
+    let mut snapshot = Snapshot::default();
     for path in snapshots(dir)? {
-        match stable_lsn(&path) {
+        match Snapshot::read(&path) {
             // The one that sorts last is the one that is read.
-            Ok(stable) => from = stable / segment_bytes() * segment_bytes(),
+            Ok(whole) => snapshot = whole,
             Err(Error::Damaged { .. }) => found.broken_snapshots.push(path),
             Err(error) => return Err(error),
         }
     }
-    let mut reading =
-        Reading { file: Segments::open(dir)?, ordered: BTreeMap::new(), stable: from };
-    reading.read_headers(from, &mut found)?;
+    let mut reading = Reading {
+        file: Segments::open(dir)?,
+        stable: snapshot.from(),
+        snapshot,
+        ordered: BTreeMap::new(),
+        without: Vec::new(),
+        written: BTreeMap::new(),
+    };
+    reading.read_headers(&mut found)?;
     reading.judge(head, &mut found)?;
     Ok(found)
 }
 
 struct Reading {
     file: Segments,
+    /// What sled begins with; nothing where there is no snapshot.
+    snapshot: Snapshot,
     /// The segments that sled will read, in the order in which it does.
     ordered: BTreeMap<u64, Segment>,
+    /// Where segments without a header are, and what is there instead.
+    without: Vec<(u64, Header)>,
+    /// The first place in what sled will read that says all of a page, by page.
+    written: BTreeMap<u64, u64>,
     /// How far sled's log was stable at least.
     stable: u64,
 }
 
 impl Reading {
-    fn read_headers(&mut self, from: u64, found: &mut Survey) -> Result<(), Error> {
-        let mut blank = Vec::new();
+    fn read_headers(&mut self, found: &mut Survey) -> Result<(), Error> {
         for offset in self.file.offsets() {
             match self.file.header(offset)? {
+                Header::Used { lsn, .. } if lsn < self.snapshot.from() => {}
                 Header::Used { lsn, stable } => {
-                    found.gaps.append(&mut blank);
-                    if from <= lsn {
-                        self.stable = self.stable.max(stable);
-                        let end = segments::end(&self.file.read(offset)?, lsn);
-                        if self.ordered.insert(lsn, Segment { offset, lsn, end }).is_some() {
-                            found.gaps.push(Spot { offset, what: "a segment that is there twice" });
+                    self.stable = self.stable.max(stable);
+                    let (from, written) = (self.snapshot.stable, &mut self.written);
+                    let end = segments::end(&self.file.read(offset)?, lsn, &mut |at, page| {
+                        if from <= at {
+                            let first = written.entry(page).or_insert(at);
+                            *first = at.min(*first);
                         }
+                    });
+                    if self.ordered.insert(lsn, Segment { offset, lsn, end }).is_some() {
+                        found.gaps.push(Spot { offset, what: "a segment that is there twice" });
                     }
                 }
-                Header::Broken if self.file.read(offset)?.iter().all(|byte| *byte == 0) => {
-                    blank.push(Spot { offset, what: "a segment that is empty" });
-                }
-                Header::Broken => {
+                instead @ Header::Blank => self.without.push((offset, instead)),
+                instead @ Header::Broken => {
+                    self.without.push((offset, instead));
                     found.gaps.push(Spot { offset, what: "a segment without a whole header" });
                 }
             }
@@ -106,9 +121,40 @@ impl Reading {
         Ok(())
     }
 
+    /// Finds the segments that should be there and are not.
+    ///
+    /// A blank one is nothing by itself: as it opens, sled clears every segment that no page of its
+    /// snapshot is in. So one is missing that such a page is in, unless that page was written
+    /// anew, and its segment freed and used again, after the snapshot. And because sled takes the
+    /// first place that is free, one is missing that is blank before another that was taken after
+    /// the snapshot.
+    fn find_missing(&self, stop: u64, found: &mut Survey) -> Result<(), Error> {
+        if is_planted!("missing_segments_ignored") {
+            return Ok(());
+        }
+        let is_anew = |page: &u64| self.written.get(page).is_some_and(|at| *at < stop);
+        for (named, pages) in &self.snapshot.pages {
+            let is_there = matches!(self.file.header(named.offset)?,
+                Header::Used { lsn, .. } if lsn == named.lsn);
+            if !is_there && !pages.iter().all(is_anew) {
+                let what = "a segment that is not the one that was there";
+                found.gaps.push(Spot { offset: named.offset, what });
+            }
+        }
+        let taken = self.ordered.range(self.snapshot.first_after()..);
+        let last = taken.map(|(_, segment)| segment.offset).max().unwrap_or(0);
+        let last = if is_planted!("cleared_segments_missed") { u64::MAX } else { last };
+        let blank = self.without.iter().filter(|(_, instead)| *instead == Header::Blank);
+        for (offset, _) in blank.filter(|(offset, _)| *offset < last) {
+            found.gaps.push(Spot { offset: *offset, what: "a segment that is empty" });
+        }
+        Ok(())
+    }
+
     /// Finds where sled stops, what it skips before that, and what it would clear.
     fn judge(&self, head: Option<&HeadState>, found: &mut Survey) -> Result<(), Error> {
         let stop = self.stop();
+        self.find_missing(stop, found)?;
         for segment in self.ordered.range(..stop / segment_bytes() * segment_bytes()) {
             if let End::Torn(at) = segment.1.end {
                 let offset = segment.1.offset + at64(at);
@@ -118,7 +164,7 @@ impl Reading {
         let last = self.ordered.range(..=stop).next_back();
         found.end = last.map(|(_, it)| it.offset + (stop - it.lsn).min(segment_bytes()));
         let Some(head) = head else { return Ok(()) };
-        let dropped = self.newest_chunk(head, stop, found)?;
+        let dropped = self.newest_chunk(head, stop)?;
         if dropped > Lsn::ZERO && !self.has_kept(dropped, head, stop)? {
             found.cleared = Some(dropped);
         }
@@ -152,7 +198,7 @@ impl Reading {
     }
 
     /// The last acknowledged record in what sled does not read.
-    fn newest_chunk(&self, head: &HeadState, stop: u64, found: &Survey) -> Result<Lsn, Error> {
+    fn newest_chunk(&self, head: &HeadState, stop: u64) -> Result<Lsn, Error> {
         let mut newest = Lsn::ZERO;
         for segment in self.ordered.values() {
             let kept = self.kept(segment, stop);
@@ -162,8 +208,8 @@ impl Reading {
                 newest = newest.max(newest_in(rest, head));
             }
         }
-        for spot in found.gaps.iter().filter(|it| it.offset.is_multiple_of(segment_bytes())) {
-            newest = newest.max(newest_in(&self.file.read(spot.offset)?, head));
+        for (offset, _) in &self.without {
+            newest = newest.max(newest_in(&self.file.read(*offset)?, head));
         }
         Ok(newest)
     }
@@ -180,7 +226,7 @@ impl Reading {
         }
         let read: Vec<u64> = self.ordered.values().map(|it| it.offset).collect();
         for offset in self.file.offsets().filter(|it| !read.contains(it)) {
-            let is_used = self.file.header(offset)? != Header::Broken;
+            let is_used = matches!(self.file.header(offset)?, Header::Used { .. });
             if is_used && lsn <= newest_in(&self.file.read(offset)?, head) {
                 return Ok(true);
             }
@@ -209,26 +255,6 @@ pub(super) fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     found.sort();
     Ok(found)
-}
-
-/// Up to where in sled's log a snapshot covers it.
-fn stable_lsn(path: &Path) -> Result<u64, Error> {
-    let broken = || Error::malformed(|| path.display().to_string());
-    if !there::is_file(path)? {
-        return Err(broken()(Malformed("it is no file")));
-    }
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let cut = || broken()(Malformed("cut short"));
-    let (rest, crc) = bytes.split_last_chunk::<4>().ok_or_else(cut)?;
-    let (body, _length) = rest.split_last_chunk::<8>().ok_or_else(cut)?;
-    let stable = body.first_chunk::<8>().ok_or_else(cut)?;
-    let crc = crc.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
-    if crc32fast::hash(body) != crc {
-        return Err(broken()(Malformed("the checksum does not match")));
-    }
-    // One more than the place; zero is none.
-    let stable = stable.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-    Ok(stable.saturating_sub(1))
 }
 
 fn usize_of(at: u64) -> usize {

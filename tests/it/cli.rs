@@ -5,6 +5,7 @@ mod damage;
 mod directory;
 mod hostile;
 mod input;
+mod large;
 mod read;
 mod run;
 mod scarce;

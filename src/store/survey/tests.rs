@@ -1,6 +1,6 @@
 //! What is seen in a directory that sled wrote, whole and damaged.
 
-use std::sync::Arc;
+use std::{fs, sync::Arc};
 
 use super::*;
 use crate::{
@@ -133,4 +133,123 @@ fn a_store_that_is_gone_beside_its_head_is_damage() {
     let error = SledStore::open(dir.path()).unwrap_err();
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
     assert!(!dir.path().join("db").exists());
+}
+
+/// Writes of the tests below go to this many keys.
+const KEYS: u64 = 60;
+
+/// What was put under each key last.
+type Put = BTreeMap<u64, Vec<u8>>;
+
+/// A session in `dir`: `puts` values go to some of the keys, so that segments are freed and used
+/// again. Then the directory as a kill at its end leaves it goes to `killed`.
+fn churn(dir: &Path, killed: &Path, (round, puts): (u64, u64), put: &mut Put) {
+    let store = SledStore::open(dir).unwrap();
+    assert!(!store.is_doubtful(), "round {round}");
+    for number in 0..puts {
+        let key = (number * number + number * round + round * 7) % KEYS;
+        let value = (round << 32 | number).to_be_bytes().repeat(11_000);
+        store.put(Tree::Meta, &key.to_be_bytes(), &value).unwrap();
+        put.insert(key, value);
+        if number % 8 == 7 {
+            store.sync().unwrap();
+        }
+    }
+    store.sync().unwrap();
+    copy(dir, killed);
+}
+
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to).is_ok();
+    fs::create_dir_all(to.join("blobs")).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(|it| it.unwrap().path()) {
+        if entry.is_file() {
+            fs::copy(&entry, to.join(entry.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+fn headers(dir: &Path) -> Vec<(u64, Header)> {
+    let file = Segments::open(dir).unwrap();
+    file.offsets().map(|offset| (offset, file.header(offset).unwrap())).collect()
+}
+
+/// Directories of many segments, many of which sled freed, cleared and used again: how they were
+/// closed, and killed, after each of some sessions.
+fn each_churned(look: &mut dyn FnMut(&Path, &Put)) {
+    let root = tempfile::tempdir().unwrap();
+    let [dir, killed, next] = ["open", "killed", "next"].map(|name| root.path().join(name));
+    let mut put = Put::new();
+    for round in 0..16 {
+        let puts = [400, 5, 60, 0][usize::try_from(round % 4).unwrap()];
+        churn(&dir, &killed, (round, puts), &mut put);
+        look(&dir, &put);
+        look(&killed, &put);
+        if round % 3 == 2 {
+            fs::rename(&dir, &next).unwrap();
+            fs::rename(&killed, &dir).unwrap();
+            fs::remove_dir_all(&next).unwrap();
+        }
+    }
+}
+
+#[test]
+fn segments_that_sled_cleared_are_no_gaps() {
+    let (mut most, mut cleared) = (0, 0);
+    each_churned(&mut |dir, _| {
+        let seen = survey(dir, None).unwrap();
+        assert!(seen.gaps.is_empty(), "{seen:?}");
+        let headers = headers(dir);
+        let is_used = |(_, it): &&(u64, Header)| matches!(it, Header::Used { .. });
+        let last = headers.iter().rfind(is_used).unwrap().0;
+        let blank = headers.iter().filter(|it| it.1 == Header::Blank && it.0 < last);
+        cleared += blank.count();
+        most = most.max(headers.len());
+    });
+    assert!(most >= 5, "{most} segments are few");
+    assert!(cleared >= 20, "{cleared} cleared before others that are used are few");
+}
+
+#[test]
+fn a_segment_that_is_lost_is_found_or_makes_no_difference() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("damaged");
+    let (mut number, mut found, mut without) = (0, 0, 0);
+    each_churned(&mut |churned, put| {
+        number += 1;
+        if number % 4 != 1 {
+            return;
+        }
+        let headers = headers(churned);
+        let newest = headers.iter().filter_map(|(at, it)| match it {
+            Header::Used { lsn, .. } => Some((lsn, *at)),
+            Header::Blank | Header::Broken => None,
+        });
+        let newest = newest.max().unwrap().1;
+        for (offset, header) in headers {
+            // Without the newest one it is as if its writes had not happened: what the head is for.
+            if offset == newest || header == Header::Blank {
+                continue;
+            }
+            copy(churned, &dir);
+            damage(&dir, |bytes| {
+                let from = usize_of(offset);
+                let to = bytes.len().min(from + usize_of(segment_bytes()));
+                bytes[from..to].fill(0);
+            });
+            if !survey(&dir, None).unwrap().gaps.is_empty() {
+                found += 1;
+                continue;
+            }
+            without += 1;
+            let store = SledStore::open(&dir).unwrap();
+            for (key, value) in put {
+                let read = store.get(Tree::Meta, &key.to_be_bytes()).unwrap();
+                let place = format!("directory {number}, {offset}, {header:?}, key {key}");
+                assert!(read.as_ref() == Some(value), "{place}");
+            }
+        }
+    });
+    println!("{found} found, {without} without consequence");
+    assert!(found >= 10, "{found}");
 }
