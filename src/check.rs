@@ -31,7 +31,7 @@ use crate::{
         chunk::{self, ChunkKind},
         export, head, nodes,
         page::{self, decode_page, encode_page},
-        segments, timers,
+        segments, snapshot, timers,
     },
 };
 
@@ -168,6 +168,18 @@ pub fn segment(data: &[u8]) {
         );
         assert_eq!(chunk::peek(value), Ok(header), "a chunk that is found is whole");
     }
+}
+
+/// A snapshot of sled, without its length and checksum, says which segments are in use, or nothing.
+pub fn snapshot(data: &[u8]) {
+    let crc = crc32fast::hash(data).swap_bytes().to_be_bytes();
+    let Ok(read) = snapshot::decode(&[data, &[0; 8], &crc].concat()) else { return };
+    let is_begin = |at: u64| at.is_multiple_of(segments::segment_bytes());
+    assert!(is_begin(read.from()) && read.from() <= read.stable, "reading begins with a segment");
+    let named = |it: &snapshot::Named| is_begin(it.offset) && is_begin(it.lsn);
+    assert!(read.pages.keys().all(named), "a segment is named by where it begins");
+    let pages: usize = read.pages.values().map(Vec::len).sum();
+    assert!(pages <= data.len(), "no more is kept than there are bytes");
 }
 
 /// The state of a base decodes or not; what decodes reads back as written.
@@ -359,7 +371,8 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const CHECKS: [(&str, Check); 18] = [
+    const CHECKS: [(&str, Check); 19] = [
+        ("snapshot", snapshot),
         ("directory", directory),
         ("memory", memory),
         ("checkpoint", checkpoint),

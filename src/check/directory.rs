@@ -63,7 +63,7 @@ fn with_header_crc(bytes: &[u8]) -> Vec<u8> {
     match bytes.split_first_chunk::<4>().and_then(|(_, rest)| rest.split_at_checked(16)) {
         Some((checked, messages)) => {
             let crc = !crc32fast::hash(checked);
-            [&crc.to_le_bytes(), checked, messages].concat()
+            [&crc.swap_bytes().to_be_bytes(), checked, messages].concat()
         }
         None => bytes.to_vec(),
     }

@@ -73,7 +73,7 @@ impl CompactArgs {
 impl BackupArgs {
     /// What it works on.
     pub(super) fn path(&self) -> &Path {
-        self.data.as_deref().or(self.check.as_deref()).unwrap_or(Path::new(""))
+        self.data.as_deref().or(self.check.as_deref()).unwrap_or_else(|| Path::new(""))
     }
 }
 

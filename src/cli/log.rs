@@ -36,7 +36,7 @@ pub(super) struct Args {
 impl Args {
     /// What it works on.
     pub(super) fn path(&self) -> &Path {
-        self.data.as_deref().or(self.export.as_deref()).unwrap_or(Path::new(""))
+        self.data.as_deref().or(self.export.as_deref()).unwrap_or_else(|| Path::new(""))
     }
 }
 

@@ -383,7 +383,8 @@ mod tests {
         // So has each part of one that is many, also on a thread that works for it, and one that may
         // take longer has that.
         let many = watch.during::<_, store::Error>("open", || {
-            slow(LOOKS).and(slow(LOOKS))?;
+            slow(LOOKS)?;
+            slow(LOOKS)?;
             (0..LOOKS).for_each(|_| watch.look());
             pulse::patiently(3, || (0..3 * LOOKS).for_each(|_| watch.look()));
             (0..LOOKS).for_each(|_| watch.look());
