@@ -196,7 +196,7 @@ fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
 
 /// Writes where somebody reads, who may take any time: that is no disk that hangs.
 fn at_leisure<T>(write: impl FnOnce() -> T) -> T {
-    pulse::patiently(pulse::NO_END, write)
+    pulse::patiently(u32::MAX, write)
 }
 
 fn parse_lsn(text: &str) -> Result<Lsn, String> {

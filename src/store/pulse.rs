@@ -20,9 +20,6 @@ pub(crate) struct Pulse {
     patience: AtomicU32,
 }
 
-/// For what does not wait for the disk.
-pub(crate) const NO_END: u32 = u32::MAX;
-
 thread_local! {
     /// Those of everything that this thread is in the middle of.
     static PULSES: RefCell<Vec<Arc<Pulse>>> = const { RefCell::new(Vec::new()) };
