@@ -5,6 +5,7 @@ mod damage;
 mod directory;
 mod hostile;
 mod input;
+mod loss;
 mod read;
 mod run;
 mod trim;
