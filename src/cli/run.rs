@@ -11,11 +11,7 @@ use clap::ValueEnum;
 use crossbeam_channel::Receiver;
 use indicatif::ProgressBar;
 
-use super::{
-    Data, exit,
-    exit::{Failure, tell},
-    limits, progress, say,
-};
+use super::{Data, exit, exit::Failure, limits, print::tell, progress, say};
 use crate::{
     app::{SystemClock, workers},
     base::{Clock, Timestamp},

@@ -6,6 +6,7 @@ mod directory;
 mod hostile;
 mod input;
 mod loss;
+mod print;
 mod read;
 mod run;
 mod trim;
