@@ -105,6 +105,9 @@ pub const FINDINGS_MAX: usize = 1_000;
 pub const ENTRY_KEY_BYTES_MAX: usize = 256;
 /// How long an entry key is remembered after the enrollment began; the customer as key: for ever.
 pub const KEY_MEMORY: Span = Span::days(400);
+/// Entry keys remembered per customer; the oldest goes for a new one, but not while its enrollment
+/// is active.
+pub const ENTRY_KEYS_MAX: usize = 1_000;
 /// Event names remembered per customer.
 pub const ACTIVITY_NAMES_MAX: usize = 64;
 /// Times remembered per customer and event name.
@@ -192,6 +195,8 @@ const _: () = assert!(
     TRIGGER_BYTES_MAX + VALUES_BYTES_MAX + SUBSCRIPTIONS_MAX * SUBSCRIPTION_BYTES_MAX + 4096
         <= ROW_BYTES_MAX
 );
+// An LSN takes nine bytes at most.
+const _: () = assert!(ENTRY_KEYS_MAX * 9 + 1024 <= ROW_BYTES_MAX);
 const _: () = assert!(MEMORY_PART_BYTES <= VALUE_BYTES_MAX);
 const _: () = assert!(RUN_TIMERS_MAX * 40 + 1024 <= VALUE_BYTES_MAX);
 const _: () = assert!(CHECKPOINT_SLICE_BYTES + 4 * CHUNK_BYTES_MAX <= SYNC_BYTES_MAX);

@@ -96,6 +96,7 @@ impl From<store::Error> for Failure {
             | store::Error::BackupDamaged { .. }
             | store::Error::Conflict { .. }
             | store::Error::Shortened { .. }
+            | store::Error::Headless { .. }
             | store::Error::NoWayBack { .. }
             | store::Error::Thawed
             | store::Error::Stalled { .. }
@@ -109,10 +110,10 @@ impl From<repair::Error> for Failure {
     fn from(error: repair::Error) -> Self {
         match error {
             repair::Error::Store(error) => error.into(),
-            repair::Error::Exists { .. } | repair::Error::Trimmed { .. } => Self::refused(error),
-            repair::Error::Nothing { .. } | repair::Error::Differs { .. } => {
-                Self::new(FAULT, error)
-            }
+            repair::Error::Exists { .. } => Self::refused(error),
+            repair::Error::Nothing { .. }
+            | repair::Error::NoBeginning { .. }
+            | repair::Error::Differs { .. } => Self::new(FAULT, error),
         }
     }
 }

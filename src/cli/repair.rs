@@ -3,7 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{Data, exit, exit::Failure, limits, progress, say};
-use crate::engine::repair::{Lost, Repaired, repair};
+use crate::{
+    base::Lsn,
+    engine::repair::{Lost, Repaired, repair},
+};
 
 /// Saves all that is whole of a damaged directory in a new one, and lists what is not. The damaged
 /// one stays as it is.
@@ -14,7 +17,7 @@ pub(super) struct Args {
     /// The new directory, which must not exist.
     #[arg(long, value_name = "NEW")]
     to: PathBuf,
-    /// Prints one JSON object: `instance`, `saved`, `saved_until`, `has_head`, and `lost` with
+    /// Prints one JSON object: `instance`, `base`, `saved`, `saved_until`, `has_head`, and `lost` with
     /// `first`, `last`, `until` and `behind`.
     #[arg(long)]
     json: bool,
@@ -38,8 +41,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 fn tell(repaired: &Repaired) -> Result<(), Failure> {
-    let Repaired { saved, saved_until, .. } = repaired;
-    say(format!("saved: records 1 to {saved}, up to {saved_until}; everything else from them"))?;
+    let Repaired { base, saved, saved_until, .. } = repaired;
+    let first = base.map_or(Lsn(1), Lsn::next);
+    say(format!("saved: records {first} to {saved}, up to {saved_until}; all else from them"))?;
+    if let Some(base) = base {
+        say(format!("saved: what follows from records 1 to {base}, which are gone themselves"))?;
+    }
     if !repaired.has_head {
         say("unknown: how far the log was acknowledged, because the head is not whole")?;
     }

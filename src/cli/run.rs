@@ -22,7 +22,7 @@ use crate::{
         runner::{Outbound, Report},
     },
     model::Known,
-    store,
+    store::{self, there},
 };
 
 /// Drives flows with the events of a file.
@@ -78,7 +78,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         customers: args.customers.clone(),
         events: args.events.clone(),
     })?;
-    if !args.data.data.join("db").exists() {
+    if !there::is_any(&args.data.data.join("db"))? {
         // A directory is not created for definitions that are not valid.
         plan.check(&Known::default())?;
     }
@@ -161,6 +161,7 @@ fn print(summary: &Summary) -> Result<(), Failure> {
         ("enrolled", summary.enrolled),
         ("waiting", summary.waiting),
         ("dead letters", summary.dead_letters),
+        ("forgotten entry keys", summary.forgotten_keys),
         ("records", summary.records),
         ("  added by this run", summary.records_added),
         ("bytes on disk", summary.disk_bytes),

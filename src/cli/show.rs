@@ -150,5 +150,6 @@ fn flow(partition: &Partition, text: &str) -> Result<Value, Failure> {
         "flow": id, "segment": state.segment, "versions": state.versions.len(),
         "enrolled": counts.enrolled, "active": counts.active, "exited": counts.exited,
         "refused": counts.refused, "steps": steps,
+        "forgotten_keys": partition.memory().forgotten_keys.get(&number).unwrap_or(&0),
     }))
 }

@@ -15,11 +15,13 @@ use crate::{
     base::{Limits, Lsn, Timestamp},
     machine::row::Row,
     store::{
-        self, DirectoryFormat, Head, HeadState, SledStore,
+        self, DirectoryFormat, HeadState, SledStore,
+        beside::{Leftover, leftovers},
         check::{self, Part},
-        checkpoint, head,
+        checkpoint, head, prepare,
         salvage::Salvage,
         survey::survey,
+        there,
     },
 };
 
@@ -48,9 +50,11 @@ pub struct Examined {
 }
 
 const REPAIR: &str = "restore a backup, or save what is whole with `onward repair`";
+const RESTORE: &str = "restore a backup";
 const RESTART: &str = "nothing: the next start of the engine mends it";
 const REPLAY: &str = "nothing: the next start of the engine makes all else again from the log";
-const RESTORE_HEAD: &str = "restore the file, or save the log with `onward repair`";
+const RESTORE_HEAD: &str = "restore the file, save the log with `onward repair`, or go on without \
+     knowing how far it was acknowledged: start with --accept-loss";
 
 impl Examined {
     fn note(&mut self, place: impl Into<String>, what: impl Into<String>, advice: &'static str) {
@@ -60,6 +64,15 @@ impl Examined {
     fn note_error(&mut self, error: &store::Error) {
         // The advice of the error itself is part of its text.
         self.note("opening", error.to_string(), REPAIR);
+    }
+
+    /// The same for the directory itself, of which a disk that cannot be read says nothing.
+    fn note_damage(&mut self, error: store::Error) -> store::Result<()> {
+        if matches!(error, store::Error::Io { .. }) {
+            return Err(error);
+        }
+        self.note_error(&error);
+        Ok(())
     }
 }
 
@@ -79,17 +92,18 @@ pub fn examine(
     let mut found = Examined::default();
     progress("files");
     look_at_files(dir, &mut found)?;
-    let head = look_at_head(dir, &mut found);
-    if dir.join("db").is_file() {
+    let head = look_at_head(dir, &mut found)?;
+    let has_store = there::is_file(&dir.join("db"))?;
+    if has_store {
         progress("store");
-        look_at_store(dir, head.as_ref(), &mut found);
+        look_at_store(dir, head.as_ref(), &mut found)?;
     }
     progress("copy");
     let copy = Copy::of(dir, scratch)?;
     progress("opening the copy");
-    if !open_copy(&copy.0, limits, &mut found) && dir.join("db").is_file() {
+    if !open_copy(&copy.0, limits, &mut found) && has_store {
         progress("log");
-        look_at_log(dir, head.as_ref(), &mut found);
+        look_at_log(dir, head.as_ref(), &mut found)?;
     }
     Ok(found)
 }
@@ -97,11 +111,18 @@ pub fn examine(
 fn look_at_files(dir: &Path, found: &mut Examined) -> store::Result<()> {
     for (name, advice) in [("db", REPAIR), ("conf", RESTART), ("head", RESTORE_HEAD)] {
         let path = dir.join(name);
-        if !path.exists() {
-            found.note(path.display().to_string(), "it is not there", advice);
-        } else if !path.is_file() {
-            found.note(path.display().to_string(), "it is no file", REPAIR);
+        match there::look(&path)? {
+            None => found.note(path.display().to_string(), "it is not there", advice),
+            Some(it) if it.is_file() => {}
+            Some(_) => found.note(path.display().to_string(), "it is no file", REPAIR),
         }
+    }
+    let settings = dir.join(prepare::SETTINGS);
+    if fs::read(&settings).is_ok_and(|bytes| !prepare::are_settings_whole(&bytes)) {
+        found.note(settings.display().to_string(), "the checksum does not match", RESTART);
+    }
+    for Leftover { path, what, advice } in leftovers(dir)? {
+        found.note(path.display().to_string(), what, advice);
     }
     for entry in fs::read_dir(dir).map_err(store::Error::io("read", dir))? {
         let path = entry.map_err(store::Error::io("read", dir))?.path();
@@ -114,9 +135,12 @@ fn look_at_files(dir: &Path, found: &mut Examined) -> store::Result<()> {
 }
 
 /// Both slots; the newer whole one is what the head says.
-fn look_at_head(dir: &Path, found: &mut Examined) -> Option<HeadState> {
+fn look_at_head(dir: &Path, found: &mut Examined) -> store::Result<Option<HeadState>> {
     let path = dir.join("head");
-    let bytes = fs::read(&path).ok()?;
+    if !there::is_file(&path)? {
+        return Ok(None);
+    }
+    let bytes = fs::read(&path).map_err(store::Error::io("read", &path))?;
     let slots = head::slots(&bytes);
     for (number, slot) in (1..).zip(&slots) {
         if let Err(why) = slot {
@@ -126,17 +150,18 @@ fn look_at_head(dir: &Path, found: &mut Examined) -> Option<HeadState> {
             found.note(place, why.to_string(), if is_other_whole { RESTART } else { RESTORE_HEAD });
         }
     }
-    let state = Head::open(dir).ok()?.1?;
-    found.acknowledged = Some(state.lsn);
-    found.acknowledged_at = Some(state.time);
-    Some(state)
+    let newest = slots.into_iter().flatten().max_by_key(|(sequence, _)| *sequence);
+    let state = newest.map(|(_, state)| state);
+    found.acknowledged = state.as_ref().map(|it| it.lsn);
+    found.acknowledged_at = state.as_ref().map(|it| it.time);
+    Ok(state)
 }
 
-fn look_at_store(dir: &Path, head: Option<&HeadState>, found: &mut Examined) {
+fn look_at_store(dir: &Path, head: Option<&HeadState>, found: &mut Examined) -> store::Result<()> {
     let place = dir.join("db").display().to_string();
     let seen = match survey(dir, head) {
         Ok(seen) => seen,
-        Err(error) => return found.note_error(&error),
+        Err(error) => return found.note_damage(error),
     };
     for path in &seen.broken_snapshots {
         found.note(path.display().to_string(), "the snapshot is not whole", RESTART);
@@ -148,18 +173,23 @@ fn look_at_store(dir: &Path, head: Option<&HeadState>, found: &mut Examined) {
         let what = format!("acknowledged records up to {lsn} lie behind bytes that are no message");
         found.note(format!("{place}, byte {}", seen.end.unwrap_or(0)), what, REPAIR);
     }
+    Ok(())
 }
 
-fn look_at_log(dir: &Path, head: Option<&HeadState>, found: &mut Examined) {
+fn look_at_log(dir: &Path, head: Option<&HeadState>, found: &mut Examined) -> store::Result<()> {
     let place = dir.join("db").display().to_string();
     let instance = head.map(|it| it.instance);
-    match Salvage::search(dir, instance, &mut |_| {}) {
-        Err(error) => found.note_error(&error),
-        Ok(None) => found.note(place, "no chunk of a log is whole", REPAIR),
-        // The chain of such a log begins at its base, which only sled finds.
-        Ok(Some(log)) if log.is_trimmed() => {}
-        Ok(Some(log)) => {
-            found.records = log.fold().last_lsn();
+    let log = match Salvage::search::<Row>(dir, instance, &mut |_| {}) {
+        Err(error) => return found.note_damage(error),
+        Ok(log) => log,
+    };
+    for broken in &log.broken_bases {
+        found.note(place.clone(), broken.to_string(), REPAIR);
+    }
+    match &log.log {
+        None => found.note(place.clone(), "no beginning of a log is whole", RESTORE),
+        Some(saved) => {
+            found.records = saved.fold().last_lsn();
             let last = found.records;
             if let Some(acknowledged) = head.map(|it| it.lsn).filter(|it| last < *it) {
                 let what = format!(
@@ -167,13 +197,13 @@ fn look_at_log(dir: &Path, head: Option<&HeadState>, found: &mut Examined) {
                 );
                 found.note(place.clone(), what, REPAIR);
             }
-            for (first, end) in log.unreachable() {
-                let what =
-                    format!("records {first} to {end} are whole, behind others that are gone");
-                found.note(place.clone(), what, REPAIR);
-            }
         }
     }
+    for (first, end) in log.unreachable {
+        let what = format!("records {first} to {end} are whole, behind others that are gone");
+        found.note(place.clone(), what, REPAIR);
+    }
+    Ok(())
 }
 
 /// What a start of the engine would meet; whether it would start.
@@ -237,9 +267,9 @@ fn copy_files(from: &Path, to: &Path) -> store::Result<()> {
     for entry in fs::read_dir(from).map_err(store::Error::io("read", from))? {
         let path = entry.map_err(store::Error::io("read", from))?.path();
         let target = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() {
+        if there::is_dir(&path)? {
             copy_files(&path, &target)?;
-        } else if path.is_file() {
+        } else if there::is_file(&path)? {
             fs::copy(&path, &target).map_err(store::Error::io("copy", &path))?;
         }
     }

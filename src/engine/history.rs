@@ -69,6 +69,11 @@ impl Logged {
             if let Some(time) = object.remove("time") {
                 object.insert("event_time".to_owned(), time);
             }
+            // Only a key that goes is news.
+            object.remove("keys");
+            if let Some(gone) = self.forgotten_key() {
+                object.insert("forgets".to_owned(), gone);
+            }
             if let Record::LineRejected(it) = &self.record
                 && let Some(code) = LineCode::from_number(it.code)
             {
@@ -77,6 +82,13 @@ impl Logged {
         }
         let line = Line { lsn: self.lsn, time: self.time, record: self.record.name(), fields };
         serde_json::to_string(&line).expect("records are JSON with text keys")
+    }
+
+    fn forgotten_key(&self) -> Option<Value> {
+        let Record::Enrolled(it) = &self.record else { return None };
+        let gone = it.keys.as_ref()?.forgets.as_ref()?;
+        let enrollment = gone.enrollment.from(self.lsn);
+        Some(serde_json::json!({ "flow": gone.flow, "key": gone.key, "enrollment": enrollment }))
     }
 
     /// A distance becomes the LSN it points to.

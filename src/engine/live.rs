@@ -11,6 +11,8 @@ use std::{
 
 use crossbeam_channel::{Receiver, Select, Sender, after, unbounded};
 
+#[cfg(test)]
+pub(super) use room::Full;
 pub(super) use room::Home;
 
 use super::{
@@ -276,9 +278,14 @@ impl Live {
             return worked;
         }
         // A clock that cannot be right does not keep what was decided before from the disk.
-        self.present.stop();
+        self.stop_clock();
         self.settle_under_way()?;
         self.close(worked)
+    }
+
+    /// What the clock says does not count any more: it is the time of the last look.
+    pub(super) fn stop_clock(&mut self) {
+        self.present.stop();
     }
 
     /// Ends cleanly and says so to whoever asked for it.

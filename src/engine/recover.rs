@@ -17,7 +17,7 @@ use super::{
     watch::{Watch, Watched},
 };
 use crate::{
-    base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp},
+    base::{InstanceId, Limits, Lsn, Malformed, PartitionId, Timestamp, planted::is_planted},
     machine::{
         apply::{apply, rows_of},
         memory::Memory,
@@ -137,11 +137,12 @@ pub(super) fn own_open(
     check_format(&*store, state.as_ref())?;
     let format = format(&*store, opening)?;
     let bounds = (&opening.limits, opening.accept_loss);
-    settle(&sled, &store, &Sought { instance: format.instance, head: state.as_ref() }, bounds)?;
+    let sought = Sought { dir, instance: format.instance, head: state.as_ref() };
+    settle(&sled, &store, &sought, bounds)?;
     let mut partition = replay(&store, format.instance, &opening.limits)?;
     let alive = state.as_ref().map_or(Timestamp::EPOCH, |state| state.alive);
-    let loss = check_head(state.as_ref(), &partition.fold, opening.accept_loss)?;
-    if loss.is_some() {
+    let loss = check_head(&sought, &partition.fold, opening.accept_loss)?;
+    if loss.is_some_and(|(ends, acknowledged)| ends < acknowledged) {
         // Pages and timers may hold records that are gone; the LSNs of those are used again.
         restore::forget_projections(&*store, &partition.start()?, partition.latest())?;
         partition = replay(&store, format.instance, &opening.limits)?;
@@ -170,6 +171,7 @@ fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat
 
 /// The log that should be there.
 struct Sought<'a> {
+    dir: &'a Path,
     instance: InstanceId,
     head: Option<&'a HeadState>,
 }
@@ -182,14 +184,17 @@ fn settle(
     sought: &Sought<'_>,
     (limits, accept): (&Limits, AcceptLoss),
 ) -> store::Result<()> {
-    if !sled.is_doubtful() {
+    // They may have records that are gone, and without a head nobody knows which.
+    let has_log = store.above(Tree::Log, &[])?.is_some();
+    let is_headless = sought.head.is_none() && has_log && accept == AcceptLoss::Yes;
+    if !sled.is_doubtful() && !is_headless {
         return Ok(());
     }
     let log = LocalLog::new(Arc::clone(store), PARTITION);
     let start = Start::find(&**store, &log, Fold::new(sought.instance, PARTITION))?;
     let mut reader = RecordReader::new(&log, start.fold().clone());
     while reader.next().transpose()?.is_some() {}
-    check_head(sought.head, reader.state(), accept)?;
+    check_head(sought, reader.state(), accept)?;
     match restore::forget_projections(&**store, &start, reader.state().last_lsn()) {
         Ok(()) => warn!("the projections are doubtful and made again from the log"),
         Err(store::Error::NoWayBack { trimmed }) => {
@@ -204,7 +209,7 @@ fn settle(
         }
         Err(error) => return Err(error),
     }
-    sled.settle()
+    if sled.is_doubtful() { sled.settle() } else { Ok(()) }
 }
 
 /// A directory that was opened before has its format, and a log that has records has a head.
@@ -239,10 +244,10 @@ pub(super) fn read_open(
     check_format(&*store, state.as_ref())?;
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
-    let sought = Sought { instance: format.instance, head: state.as_ref() };
+    let sought = Sought { dir, instance: format.instance, head: state.as_ref() };
     settle(&sled, &store, &sought, (limits, AcceptLoss::No))?;
     let partition = replay(&store, format.instance, limits)?;
-    check_head(state.as_ref(), &partition.fold, AcceptLoss::No)?;
+    check_head(&sought, &partition.fold, AcceptLoss::No)?;
     Ok(partition)
 }
 
@@ -324,17 +329,28 @@ pub(super) fn damaged(place: &str, why: Malformed) -> store::Error {
     store::Error::Damaged { what: why.to_string(), place: place.to_owned() }
 }
 
+/// The last record there and the last acknowledged, where acknowledged ones are gone, or may be.
 fn check_head(
-    state: Option<&HeadState>,
+    sought: &Sought<'_>,
     fold: &Fold,
     accept: AcceptLoss,
 ) -> store::Result<Option<(Lsn, Lsn)>> {
-    let Some(state) = state else { return Ok(None) };
-    match state.check(fold) {
+    let last = fold.last_lsn();
+    let checked = match sought.head {
+        Some(state) => state.check(fold),
+        // A new directory gets its head before its first record.
+        None if last == Lsn::ZERO || is_planted!("missing_head_ignored") => Ok(()),
+        None => Err(store::Error::Headless { path: sought.dir.to_owned(), last }),
+    };
+    match checked {
         Ok(()) => Ok(None),
         Err(store::Error::Shortened { ends, acknowledged, at }) if accept == AcceptLoss::Yes => {
             warn!(%ends, %acknowledged, %at, "acknowledged records are gone, as accepted");
             Ok(Some((ends, acknowledged)))
+        }
+        Err(store::Error::Headless { last, .. }) if accept == AcceptLoss::Yes => {
+            warn!(%last, "records after this one may be gone, as accepted: there is no head");
+            Ok(Some((last, last)))
         }
         Err(error) => Err(error),
     }
@@ -343,14 +359,20 @@ fn check_head(
 /// Takes the log over: whatever a deposed owner still appends is void from here on.
 fn fence(partition: &mut Partition) -> store::Result<()> {
     let _span = trace_span!("fence").entered();
-    let position = partition.fold.position();
-    let bytes = partition.fold.new_fence(fresh_nonce(), partition.recorded_time());
-    if partition.log.submit(position, &bytes)? == Inserted::Occupied {
+    let now = partition.recorded_time();
+    append_fence(&mut partition.fold, &*partition.log, now)
+}
+
+/// Appends the fence of a new owner, durably.
+pub(super) fn append_fence(fold: &mut Fold, log: &dyn Log, now: Timestamp) -> store::Result<()> {
+    let position = fold.position();
+    let bytes = fold.new_fence(fresh_nonce(), now);
+    if log.submit(position, &bytes)? == Inserted::Occupied {
         return Err(store::Error::Conflict { position });
     }
-    partition.log.sync()?;
+    log.sync()?;
     let chunk = chunk::decode(&bytes).expect("our own fence decodes");
-    let effect = partition.fold.offer(position, chunk)?;
+    let effect = fold.offer(position, chunk)?;
     assert!(effect == Effect::Adopted, "our own fence is the latest");
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! `repair`: saves what is whole of a damaged directory in a new one, and says what is not.
 //!
 //! The log is looked for in the store's file itself, without sled, and written again from its
-//! beginning to the first gap. Everything else follows from it, and is made again from it. What the
-//! head knows to be acknowledged and the log does not have is lost: the new directory records that,
-//! as every accepted loss is recorded.
+//! beginning, or from the base that a trimmed one begins at, to the first gap. Everything else
+//! follows from it, and is made again from it. What the head knows to be acknowledged and the log
+//! does not have is lost: the new directory records that, as every accepted loss is recorded.
 
 use std::{
     fs,
@@ -19,9 +19,13 @@ use super::{
     verify::verify,
 };
 use crate::{
-    base::{InstanceId, Limits, Lsn, Timestamp, limits::SYNC_BYTES_MAX},
+    base::{InstanceId, Limits, Lsn, Timestamp},
+    machine::row::Row,
     store::{
-        self, DirectoryFormat, Head, HeadState, LocalLog, Log, SledStore, Store, salvage::Salvage,
+        self, DirectoryFormat, Head, HeadState, LocalLog, Log, SledStore, Store,
+        mirror::{Paced, mirror},
+        salvage::{Salvage, Saved},
+        there,
     },
 };
 
@@ -30,7 +34,10 @@ use crate::{
 pub struct Repaired {
     /// The identity of both directories.
     pub instance: InstanceId,
-    /// The last record that is saved; all before it are, too.
+    /// Where the saved log begins, if not at its first record: the rows are those of all records up
+    /// to this one, which are gone themselves.
+    pub base: Option<Lsn>,
+    /// The last record that is saved; all before it are, too, from where the log begins.
     pub saved: Lsn,
     /// When it happened.
     pub saved_until: Timestamp,
@@ -69,14 +76,21 @@ pub enum Error {
         /// The damaged directory.
         path: PathBuf,
     },
-    /// The log does not begin at its first record.
+    /// The beginning of the log is gone, and no base that could be one is whole.
     #[error(
-        "the log in {} was trimmed, and what is left of it cannot be saved alone; restore a backup",
-        .path.display()
+        "nothing of {} can be given back: of records {first} to {last} whole ones are left, but what \
+         was before them is gone, and they say nothing without it{}; restore a backup",
+        .path.display(), told(.broken_bases)
     )]
-    Trimmed {
+    NoBeginning {
         /// The damaged directory.
         path: PathBuf,
+        /// The first record that is whole.
+        first: Lsn,
+        /// The last one.
+        last: Lsn,
+        /// What is wrong with the bases that are there.
+        broken_bases: Vec<store::Error>,
     },
     /// What was saved does not hold what its log says.
     #[error("the new directory has {count} differences; keep the old one and report this")]
@@ -89,6 +103,10 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
+fn told(broken: &[store::Error]) -> String {
+    broken.iter().map(|error| format!("; {error}")).collect()
+}
+
 /// Saves what is whole of `dir` in `to`, which must not exist. `dir` stays as it is. Tells
 /// `progress` what is done and how much of it, in percent.
 pub fn repair(
@@ -97,26 +115,26 @@ pub fn repair(
     limits: &Limits,
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<Repaired, Error> {
-    if to.exists() {
+    if there::is_any(to)? {
         return Err(Error::Exists { path: to.to_owned() });
     }
     let _hold = SledStore::hold(dir)?;
     // A head that is not whole says nothing.
-    let head = Head::open(dir).ok().and_then(|(_, state)| state);
+    let head = match Head::open(dir) {
+        Ok((_, state)) => state,
+        Err(store::Error::Damaged { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
     let instance = head.as_ref().map(|it| it.instance);
-    let salvage = Salvage::search(dir, instance, &mut |done| progress("reading", done))?;
-    let nothing = || Error::Nothing { path: dir.to_owned() };
-    let salvage = salvage.filter(|it| it.fold().position() > 0).ok_or_else(nothing)?;
-    if salvage.is_trimmed() {
-        return Err(Error::Trimmed { path: dir.to_owned() });
-    }
-    let repaired = judge(&salvage, head.as_ref());
+    let mut found = Salvage::search::<Row>(dir, instance, &mut |done| progress("reading", done))?;
+    let log = found.log.take().ok_or_else(|| nothing(dir, &mut found))?;
+    let repaired = judge(&log, &found, head.as_ref());
 
     let unfinished = unfinished(to);
-    if unfinished.exists() {
+    if there::is_any(&unfinished)? {
         fs::remove_dir_all(&unfinished).map_err(store::Error::io("remove", &unfinished))?;
     }
-    write(&unfinished, &salvage, &repaired, progress)?;
+    write(&unfinished, &log, &repaired, progress)?;
     if repaired.lost.is_some() {
         progress("recording the loss", 0);
         record_loss(&unfinished, limits)?;
@@ -139,10 +157,22 @@ fn unfinished(to: &Path) -> PathBuf {
     to.with_file_name(name)
 }
 
-fn judge(salvage: &Salvage, head: Option<&HeadState>) -> Repaired {
-    let fold = salvage.fold();
+/// Why nothing is saved.
+fn nothing(dir: &Path, found: &mut Salvage) -> Error {
+    let path = dir.to_owned();
+    match (found.unreachable.first(), found.unreachable.last()) {
+        (Some((first, _)), Some((_, last))) => {
+            let broken_bases = std::mem::take(&mut found.broken_bases);
+            Error::NoBeginning { path, first: *first, last: *last, broken_bases }
+        }
+        _ => Error::Nothing { path },
+    }
+}
+
+fn judge(log: &Saved, found: &Salvage, head: Option<&HeadState>) -> Repaired {
+    let fold = log.fold();
     let saved = fold.last_lsn();
-    let behind = salvage.unreachable().to_vec();
+    let behind = found.unreachable.clone();
     let acknowledged = head.map(|it| (it.lsn, it.time)).filter(|(lsn, _)| saved < *lsn);
     let seen = behind.last().map(|(_, last)| *last);
     let last = acknowledged.map(|(lsn, _)| lsn).max(seen);
@@ -150,6 +180,7 @@ fn judge(salvage: &Salvage, head: Option<&HeadState>) -> Repaired {
     let lost = last.map(|last| Lost { first: saved.next(), last, until, behind });
     Repaired {
         instance: fold.instance(),
+        base: Some(log.start().at()).filter(|at| Lsn::ZERO < *at),
         saved,
         saved_until: fold.last_time(),
         lost,
@@ -160,29 +191,31 @@ fn judge(salvage: &Salvage, head: Option<&HeadState>) -> Repaired {
 /// Writes the log, and a head that says what there should be.
 fn write(
     dir: &Path,
-    salvage: &Salvage,
+    saved: &Saved,
     repaired: &Repaired,
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<(), Error> {
-    let fold = salvage.fold();
     let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
+    mirror(saved.base(), &*store, &mut |_| {})?;
+    let mut fold = saved.fold().clone();
     let format = DirectoryFormat { instance: fold.instance(), partitions: 1 };
     format.create_or_check(&*store)?;
     let log = LocalLog::new(Arc::clone(&store), fold.partition());
-    let mut unsynced = 0;
-    for (position, bytes) in (0..).zip(salvage.chunks()) {
-        let bytes = bytes?;
-        if unsynced + bytes.len() > SYNC_BYTES_MAX {
-            progress("writing", position * 100 / fold.position());
-            log.sync()?;
-            unsynced = 0;
-        }
-        unsynced += bytes.len();
+    let mut paced = Paced::new(&*store);
+    for chunk in saved.chunks() {
+        let (position, bytes) = chunk?;
+        progress("writing", position * 100 / fold.position().max(1));
+        paced.make_room(bytes.len())?;
         if log.submit(position, &bytes)? == store::Inserted::Occupied {
             return Err(store::Error::Conflict { position }.into());
         }
     }
+    if log.tail()? == 0 {
+        // A log without a chunk would be a new one, whatever base there is.
+        recover::append_fence(&mut fold, &log, repaired.saved_until)?;
+    }
     log.sync()?;
+    let fold = &fold;
     let state = HeadState::of(fold, fold.last_time());
     let state = match &repaired.lost {
         Some(lost) => {

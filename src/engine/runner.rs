@@ -132,14 +132,15 @@ impl Runner {
         Ok(runner)
     }
 
-    /// Starts with a commit thread that is none: the caller steps what it would do.
+    /// Starts, or starts again, with a commit thread that is none: the caller steps what it would do.
     #[cfg(test)]
     pub(super) fn stepped(
         owned: Owned,
-        outbound: Outbound,
+        deliveries: Deliveries,
     ) -> store::Result<(Self, Arc<std::sync::Mutex<super::commit::Worker>>)> {
+        let deliveries = deliveries.carried_to(&owned.partition);
         let mut worker = None;
-        let runner = Self::with(owned, Deliveries::new(outbound), |disk| {
+        let runner = Self::with(owned, deliveries, |disk| {
             let (committer, stepped) = Committer::stepped(disk);
             worker = Some(stepped);
             committer

@@ -38,8 +38,9 @@ fn begun(state: &State, lsn: Lsn, record: &Record) -> Vec<Key> {
             // Of a customer who is new everything is.
             let is_new = is_known(state, &key::customer(&it.customer));
             let entry = is_new.then(|| key::entry(&it.customer, it.flow, it.key.as_deref()));
+            let keys = is_new.then(|| key::entry_keys(&it.customer));
             let enrollment = key::enrollment(it.place, lsn);
-            entry.into_iter().chain([enrollment]).collect()
+            [entry, keys, Some(enrollment)].into_iter().flatten().collect()
         }
         Record::DeliveryFailed(_) => vec![key::dead_letter(lsn)],
         _ => Vec::new(),

@@ -23,7 +23,7 @@ use crate::{
     machine::{memory::Memory, row::Row},
     store::{
         self, BaseState, BaseWriter, CheckpointState, Export, Fold, MemoryStore, RecordReader,
-        Start, Store, Tree, base, checkpoint, page::encode_page,
+        Start, Store, Tree, base, checkpoint, page::encode_page, there,
     },
 };
 
@@ -53,7 +53,7 @@ pub fn trim(
     keep: Span,
     export: Option<&Path>,
 ) -> store::Result<Trimmed> {
-    if !dir.join("db").exists() {
+    if !there::is_any(&dir.join("db"))? {
         return Err(store::Error::Missing { path: dir.to_owned() });
     }
     let limits = Limits { keep_log: None, ..limits.clone() };

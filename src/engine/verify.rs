@@ -164,7 +164,7 @@ fn compare_digest(
 }
 
 fn compare_memory(live: &Memory, fresh: &Memory, found: &mut Verified) {
-    let parts: [(&str, String, String); 10] = [
+    let parts: [(&str, String, String); 11] = [
         ("latest record", debug(&live.latest), debug(&fresh.latest)),
         ("clock", debug(&live.now), debug(&fresh.now)),
         ("latest input", debug(&live.last_input), debug(&fresh.last_input)),
@@ -175,6 +175,7 @@ fn compare_memory(live: &Memory, fresh: &Memory, found: &mut Verified) {
         ("deliveries in flight", debug(&live.in_flight), debug(&fresh.in_flight)),
         ("counters", debug(&live.counters), debug(&fresh.counters)),
         ("restorations", debug(&live.restorations), debug(&fresh.restorations)),
+        ("forgotten keys", debug(&live.forgotten_keys), debug(&fresh.forgotten_keys)),
     ];
     for (name, live, fresh) in parts {
         if live != fresh {

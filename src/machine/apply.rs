@@ -3,6 +3,8 @@
 //! **Architecture invariant:** each target is computed from the record and that target alone, so
 //! that replay may skip the targets that a checkpoint already holds.
 
+mod phase;
+
 use super::{
     delivery::ChannelKind,
     key::{self, Key},
@@ -11,8 +13,8 @@ use super::{
         index,
     },
     reason::InputKind,
-    record::{At, DeliveryFailed, DeliveryRequested, Enrolled, EventReceived, Record},
-    row::{CustomerRow, DeadLetter, Enrollment, Entry, Open, Phase, Row, Stage},
+    record::{At, DeliveryFailed, Enrolled, EventReceived, KeyChange, Record},
+    row::{CustomerRow, DeadLetter, Enrollment, Entry, Phase, Row},
 };
 use crate::{
     base::{CustomerId, DeliveryId, Lsn, PartitionId, Timestamp, planted::is_planted},
@@ -80,10 +82,16 @@ pub fn rows_of(lsn: Lsn, record: &Record) -> Vec<Key> {
             keys.extend(it.id.as_ref().map(|id| key::seen(&it.customer, id)));
             keys
         }
-        Record::Enrolled(it) => vec![
-            key::enrollment(it.place, lsn),
-            key::entry(&it.customer, it.flow, it.key.as_deref()),
-        ],
+        Record::Enrolled(it) => {
+            let entry = key::entry(&it.customer, it.flow, it.key.as_deref());
+            let mut keys = vec![key::enrollment(it.place, lsn), entry];
+            if let Some(change) = &it.keys {
+                keys.push(key::entry_keys(&it.customer));
+                let forgets = change.forgets.iter();
+                keys.extend(forgets.map(|f| key::entry(&it.customer, f.flow, Some(&f.key))));
+            }
+            keys
+        }
         Record::DeliveryFailed(it) => vec![enrollment_key(lsn, &it.at), key::dead_letter(lsn)],
         other => other.at().map(|at| enrollment_key(lsn, at)).into_iter().collect(),
     }
@@ -304,6 +312,29 @@ impl Applied {
             let count = before.saturating_add(1);
             *row = Some(Row::Entry(Entry { started_at: self.time, latest: self.lsn, count }));
         });
+        if let Some(change) = &it.keys {
+            self.entry_keys(state, &it.customer, change);
+        }
+    }
+
+    fn entry_keys<P: Projections>(self, state: &mut P, customer: &CustomerId, it: &KeyChange) {
+        let before = it.before.map(|it| it.from(self.lsn));
+        let forgotten = it.forgets.as_ref().map(|it| it.enrollment.from(self.lsn));
+        state.row(self.lsn, key::entry_keys(customer), &mut |row| {
+            if !matches!(row, Some(Row::EntryKeys(_))) {
+                *row = Some(Row::EntryKeys(Vec::new()));
+            }
+            if let Some(Row::EntryKeys(keys)) = row {
+                keys.retain(|it| Some(*it) != before && Some(*it) != forgotten);
+                keys.push(self.lsn);
+            }
+        });
+        if let Some(it) = &it.forgets {
+            state.row(self.lsn, key::entry(customer, it.flow, Some(&it.key)), &mut |row| {
+                *row = None;
+            });
+            *state.memory().forgotten_keys.entry(it.flow).or_default() += 1;
+        }
     }
 
     fn dead_letter<P: Projections>(self, state: &mut P, it: &DeliveryFailed) {
@@ -349,68 +380,6 @@ impl Applied {
         });
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "each projection takes what concerns it; the counters name every record"
-    )]
-    fn phase(self, enrollment: &mut Enrollment, record: &Record) {
-        let phase = &mut enrollment.phase;
-        match record {
-            Record::WaitStarted(it) => {
-                *phase = Phase::Waiting { step: it.at.step, due: it.due, set: self.lsn };
-            }
-            Record::WaitEnded(_) => *phase = Phase::Entering,
-            Record::Exited(it) => {
-                *phase = Phase::Ended { reason: it.reason.clone(), at: self.time };
-            }
-            Record::DeliveryRequested(it) => self.requested(phase, it),
-            Record::DeliveryAttempted(it) => set_stage(phase, it.subscription, |open| {
-                open.attempt = it.attempt;
-                open.round = 0;
-                open.stage = Stage::InFlight;
-            }),
-            Record::DeliverySent(it) => stage(phase, it.subscription, Stage::Sent),
-            Record::DeliveryDeferred(it) => {
-                stage(phase, it.subscription, Stage::Deferred { until: it.until, set: self.lsn });
-            }
-            Record::DeliveryFailed(it) => stage(phase, it.subscription, Stage::Failed),
-            Record::DeliverySkipped(it) => {
-                if let Some(subscription) = it.requested {
-                    stage(phase, subscription, Stage::Skipped);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn requested(self, phase: &mut Phase, it: &DeliveryRequested) {
-        let open = Open {
-            subscription: it.subscription,
-            recipient: it.recipient.clone(),
-            attempt: 1,
-            round: it.round,
-            stage: Stage::InFlight,
-        };
-        match phase {
-            Phase::Sending { step, deliveries, .. }
-                if *step == it.at.step && it.subscription > 1 =>
-            {
-                deliveries.push(open);
-            }
-            Phase::Entering
-            | Phase::Waiting { .. }
-            | Phase::Sending { .. }
-            | Phase::Ended { .. } => {
-                *phase = Phase::Sending {
-                    step: it.at.step,
-                    time: self.time,
-                    values: it.values.clone(),
-                    deliveries: vec![open],
-                };
-            }
-        }
-    }
-
     fn timer(self, at: &At, due: Timestamp, set: Lsn) -> TimerSet {
         TimerSet { due, enrollment: at.enrollment.from(self.lsn), set, place: at.place }
     }
@@ -427,18 +396,6 @@ impl Applied {
     fn landed(self, memory: &mut Memory, at: &At, subscription: u16, round: u32) {
         memory.in_flight.remove(&(round, self.delivery(at, subscription)));
     }
-}
-
-fn stage(phase: &mut Phase, subscription: u16, stage: Stage) {
-    set_stage(phase, subscription, |open| open.stage = stage);
-}
-
-fn set_stage(phase: &mut Phase, subscription: u16, change: impl FnOnce(&mut Open)) {
-    let Phase::Sending { deliveries, .. } = phase else {
-        panic!("a delivery is settled while its step sends");
-    };
-    let open = deliveries.iter_mut().find(|open| open.subscription == subscription);
-    change(open.expect("a delivery is settled after it was requested"));
 }
 
 /// When an event counts as having happened: its own time, but not after it was handled.

@@ -8,6 +8,7 @@
 //! | remembered event id | `02`, customer hash (8), `03`, id length (2), customer id, fingerprint (16) |
 //! | entry | `02`, customer hash (8), `04`, id length (2), customer id, flow (4), entry key |
 //! | enrollment | `02`, customer hash (8), `05`, LSN (8) |
+//! | remembered entry keys | `02`, customer hash (8), `06`, customer id |
 //! | dead letter | `03`, LSN (8) |
 //!
 //! Everything of a customer shares the hash, so that one page serves an event. Two customers with
@@ -27,6 +28,7 @@ const ACTIVITY: u8 = 2;
 const SEEN: u8 = 3;
 const ENTRY: u8 = 4;
 const ENROLLMENT: u8 = 5;
+const ENTRY_KEYS: u8 = 6;
 
 /// The part of the document with this hash.
 pub fn document(hash: ContentHash, part: u32) -> Key {
@@ -54,6 +56,11 @@ pub fn entry(id: &CustomerId, flow: u32, key: Option<&str>) -> Key {
     // The byte keeps "the customer is the key" apart from every text.
     let marked = key.map_or_else(Vec::new, |text| [&[1], text.as_bytes()].concat());
     of_customer(id, ENTRY, &[&flow.to_be_bytes(), &marked])
+}
+
+/// Which entry keys of the customer are remembered.
+pub fn entry_keys(id: &CustomerId) -> Key {
+    in_group(customer_hash(id), ENTRY_KEYS, &[id.as_str().as_bytes()])
 }
 
 /// The enrollment that began at `lsn`.

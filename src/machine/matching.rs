@@ -12,6 +12,7 @@ use super::{
     key,
     reason::Refusal,
     record::{Enrolled, EntriesRefused, TriggerData},
+    remembered::Remembered,
     row::{Entry, Row},
     walk::{self, Walker},
 };
@@ -65,10 +66,11 @@ pub(super) fn match_flows<V: View>(
     let mut unknown = BTreeMap::new();
     let view = draft.view;
     let asked = Asked::default();
+    let mut remembered = Remembered::default();
     for published in view.catalog().triggered_by(&happened.event.name) {
         let number = published.number;
         let entered = admit(draft, happened, published, &asked)
-            .and_then(|key| enrol(draft, happened, published, key));
+            .and_then(|key| enrol(draft, happened, published, key, &mut remembered));
         match entered {
             Ok(()) => {}
             Err(No::Stop(stop)) => return Err(stop),
@@ -163,6 +165,7 @@ fn enrol<V: View>(
     happened: &Happened<'_>,
     published: &Published,
     key: Option<String>,
+    remembered: &mut Remembered,
 ) -> Result<(), No> {
     let event = happened.event;
     let trigger = trigger_data(event, published);
@@ -173,6 +176,15 @@ fn enrol<V: View>(
     if draft.bytes() > GROUP_BYTES_MAX {
         return Err(No::Refused(Refusal::TooMuchAtOnce));
     }
+    let keys = match &key {
+        None => None,
+        Some(key) => {
+            let entry = draft.row(&key::entry(&event.customer, published.number, Some(key)))?;
+            let before = if let Some(Row::Entry(it)) = entry { Some(it.latest) } else { None };
+            let change = remembered.change(draft, &event.customer, before)?;
+            Some(change.ok_or(No::Refused(Refusal::TooManyKeys))?)
+        }
+    };
     let named = campaigns_named(event);
     let catalog = draft.view.catalog();
     let campaign = catalog.campaign(&published.flow.id, &named, draft.now);
@@ -186,6 +198,7 @@ fn enrol<V: View>(
         key: key.clone(),
         campaign,
         trigger: trigger.clone(),
+        keys,
     };
     let id = draft.push(enrolled);
     let mut walker = Walker {

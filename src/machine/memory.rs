@@ -15,8 +15,9 @@ use crate::{
     model::Definitions,
 };
 
-/// The form of [`Memory`] as bytes. Version 1 ended before the restorations.
-const VERSION: u8 = 2;
+/// The form of [`Memory`] as bytes. Version 1 ended before the restorations, version 2 before the
+/// forgotten keys.
+const VERSION: u8 = 3;
 
 /// Everything that is not rows or timers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ pub struct Memory {
     pub counters: Counters,
     /// When the directory got another identity, as a copy or after a loss, oldest first.
     pub restorations: Vec<Restoration>,
+    /// Entry keys forgotten because their customer had too many, by the flow's number.
+    pub forgotten_keys: BTreeMap<u32, u64>,
 }
 
 /// A directory got another identity than the one that it was created with.
@@ -205,8 +208,9 @@ impl Memory {
         let mut reader = Reader::new(bytes);
         match reader.u8()? {
             VERSION => codec::decode(reader.rest()),
-            // An empty list is one zero byte.
-            1 => codec::decode(&[reader.rest(), &[0]].concat()),
+            // An empty list or map is one zero byte.
+            2 => codec::decode(&[reader.rest(), &[0]].concat()),
+            1 => codec::decode(&[reader.rest(), &[0, 0]].concat()),
             _ => Err(Malformed("a checkpoint of an unknown version")),
         }
     }

@@ -43,6 +43,7 @@ pub mod memory;
 mod publish;
 pub mod reason;
 pub mod record;
+mod remembered;
 pub mod row;
 mod settle;
 pub mod step;

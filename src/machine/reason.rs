@@ -78,6 +78,8 @@ reasons! {
         TooOld = 10, "too_old";
         /// What other flows did about the same event fills what one event may cause.
         TooMuchAtOnce = 11, "too_much_at_once";
+        /// As many keys as are remembered have an active enrollment.
+        TooManyKeys = 12, "too_many_keys";
     }
 
     /// Why a step sent nothing.

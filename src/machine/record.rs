@@ -19,7 +19,7 @@
 //! | 20 | [`CustomerChanged`] | 1 |
 //! | 21 | [`EventReceived`] | 1 |
 //! | 22 | [`EntriesRefused`] | 1 |
-//! | 30 | [`Enrolled`] | 1 |
+//! | 30 | [`Enrolled`] | 2 |
 //! | 31 | [`WaitStarted`] | 1 |
 //! | 32 | [`WaitEnded`] | 1 |
 //! | 33 | [`Exited`] | 1 |
@@ -30,6 +30,7 @@
 //! | 44 | [`DeliveryFailed`] | 1 |
 //! | 45 | [`DeliverySkipped`] | 1 |
 
+mod old;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -46,7 +47,7 @@ use crate::{
     model::{JsonText, Subscription},
 };
 
-pub use parts::{At, Back, Source, TriggerData};
+pub use parts::{At, Back, Forgotten, KeyChange, Source, TriggerData};
 
 macro_rules! records {
     ($($(#[$doc:meta])* $number:literal v $version:literal $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
@@ -92,7 +93,7 @@ macro_rules! records {
             pub fn decode(kind: u16, version: u8, body: &[u8]) -> Result<Self, Malformed> {
                 match (kind, version) {
                     $(($number, $version) => codec::decode(body).map(Self::$name),)*
-                    _ => Err(Malformed("a record of an unknown kind or version")),
+                    _ => old::decode(kind, version, body),
                 }
             }
 
@@ -263,7 +264,7 @@ records! {
     }
 
     /// A customer entered a flow. This record's LSN is the enrollment's id.
-    30 v 1 Enrolled {
+    30 v 2 Enrolled {
         /// Distance to the event that did it.
         event: Back,
         /// Who.
@@ -280,6 +281,8 @@ records! {
         campaign: Option<u32>,
         /// The trigger's data.
         trigger: TriggerData,
+        /// What becomes of the customer's entry keys; none where the customer is the key.
+        keys: Option<KeyChange>,
     }
 
     /// A wait began.

@@ -29,6 +29,8 @@ pub enum Row {
     Seen(Timestamp),
     /// A customer's entries into a flow with one key.
     Entry(Entry),
+    /// Which entry keys of a customer are remembered: the latest enrollment of each, oldest first.
+    EntryKeys(Vec<Lsn>),
     /// An enrollment.
     Enrollment(Box<Enrollment>),
     /// A delivery that failed for good.
@@ -183,6 +185,7 @@ impl Row {
             Self::Entry(entry) => put(out, 5, entry),
             Self::Enrollment(enrollment) => put(out, 6, enrollment),
             Self::DeadLetter(letter) => put(out, 7, letter),
+            Self::EntryKeys(keys) => put(out, 8, keys),
         }
     }
 
@@ -199,6 +202,7 @@ impl Row {
             (5, 1) => codec::decode(body).map(Self::Entry),
             (6, 1) => codec::decode(body).map(Self::Enrollment),
             (7, 1) => codec::decode(body).map(Self::DeadLetter),
+            (8, 1) => codec::decode(body).map(Self::EntryKeys),
             _ => Err(Malformed("a row of an unknown kind or version")),
         }
     }

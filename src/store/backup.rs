@@ -29,7 +29,7 @@ use self::{
     entries::Source,
     manifest::{ChunkFile, Image, Manifest},
 };
-use super::{Error, Fold, Tree, beside, chunk};
+use super::{Error, Fold, Tree, beside, chunk, there};
 use crate::base::{Lsn, Timestamp, limits::MANIFEST_BYTES_MAX};
 
 const MANIFEST: &str = "manifest";
@@ -83,7 +83,7 @@ impl Backup {
 
     /// Opens a backup to go on with it, or makes a new one.
     pub fn create(dir: &Path) -> Result<Self, Error> {
-        if !dir.exists() {
+        if !there::is_any(dir)? {
             fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
             dir.parent().filter(|it| *it != Path::new("")).map_or(Ok(()), beside::sync)?;
         }
@@ -178,7 +178,7 @@ impl Backup {
 
 fn read_manifest(dir: &Path) -> Result<Option<Manifest>, Error> {
     let path = dir.join(MANIFEST);
-    if !path.exists() {
+    if !there::is_any(&path)? {
         return Ok(None);
     }
     let length = fs::metadata(&path).map_err(Error::io("look at", &path))?.len();

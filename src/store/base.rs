@@ -18,16 +18,17 @@ use std::{collections::VecDeque, marker::PhantomData};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CheckpointState, Entry, Error, Fold, Log, Row, Store, Tree, frame,
+    CheckpointState, Entry, Error, Fold, Log, MemoryStore, Row, Store, Tree, frame,
     image::{Digest, StoredPages},
 };
-use crate::base::{ContentHash, Lsn, Malformed, Timestamp, codec, limits::MEMORY_PART_BYTES};
+use crate::base::{
+    ContentHash, Lsn, Malformed, Timestamp, codec, limits::MEMORY_PART_BYTES, planted::is_planted,
+};
 
 const MAGIC: [u8; 4] = *b"ONWB";
 const VERSION: u8 = 1;
-/// How the state of a base begins.
-pub(super) const MARK: [u8; 5] = *b"ONWB\x01";
-const PREFIX: &[u8] = b"base";
+/// How the keys of a base begin.
+pub(super) const PREFIX: &[u8] = b"base";
 const MEMORY: u8 = b'm';
 const ROWS: u8 = b'r';
 /// Above every part.
@@ -56,6 +57,28 @@ impl BaseState {
     /// Whether it keeps copies of all rows, and not only their digest.
     pub const fn has_copies(&self) -> bool {
         self.copies.is_some()
+    }
+
+    /// Checks that in `store` it has all that gives the rows again.
+    pub(super) fn check<R: Row>(&self, store: &dyn Store) -> Result<(), Error> {
+        let damaged = |what: &str| {
+            let (what, place) = (what.to_owned(), format!("the base at record {}", self.at));
+            Err(Error::Damaged { what, place })
+        };
+        if !self.has_copies() {
+            return damaged("it has no copies of the rows, because they were too many");
+        }
+        self.memory(store)?;
+        let rows = MemoryStore::new();
+        self.each_copy(store, &mut |key, value| rows.put(Tree::Rows, key, value))?;
+        let (mut pages, mut digest) = (StoredPages::default(), Digest::new(self.time));
+        while let Some(stored) = pages.next::<R>(&rows)? {
+            digest.add_page(&stored.page);
+        }
+        if digest.finish() == (self.rows, self.digest) || is_planted!("base_copies_unchecked") {
+            return Ok(());
+        }
+        damaged("the copies of its rows are not those that it counted")
     }
 
     /// Its memory image.
@@ -101,7 +124,7 @@ pub(crate) fn encode(state: &BaseState) -> Vec<u8> {
 /// Reads the state of a base.
 pub(crate) fn decode(value: &[u8]) -> Result<BaseState, Malformed> {
     let state: BaseState = codec::decode(frame::open(MAGIC, VERSION, value)?.rest())?;
-    if !state.fold.is_sound() || state.fold.last_lsn() != state.at {
+    if !state.fold.is_sound_at(state.at) {
         return Err(Malformed("a fold that is not at its record"));
     }
     Ok(state)
@@ -293,7 +316,8 @@ impl<R: Row> BaseWriter<R> {
     }
 }
 
-fn state_key(at: Lsn) -> Vec<u8> {
+/// The key of a base, with which those of its parts begin.
+pub(super) fn state_key(at: Lsn) -> Vec<u8> {
     [PREFIX, &at.0.to_be_bytes()].concat()
 }
 
@@ -306,7 +330,7 @@ fn memory_key(at: Lsn, part: u32) -> Vec<u8> {
 }
 
 /// The LSN in a key of a base.
-fn lsn_of(key: &[u8]) -> Option<Lsn> {
+pub(super) fn lsn_of(key: &[u8]) -> Option<Lsn> {
     let rest = key.strip_prefix(PREFIX)?;
     rest.first_chunk().map(|bytes| Lsn(u64::from_be_bytes(*bytes)))
 }

@@ -16,7 +16,7 @@ use rustix::{
 };
 use tracing::trace_span;
 
-use super::{Error, Head, Shortage, free_bytes};
+use super::{Error, Head, Shortage, free_bytes, there};
 use crate::base::InstanceId;
 
 /// What the name ends in while the directory is not to be used.
@@ -41,6 +41,46 @@ pub(super) fn is_reserved(dir: &Path) -> bool {
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     RESERVED.iter().any(|it| name.ends_with(it))
 }
+
+/// Something that a copy has left because it was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leftover {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// What it is.
+    pub(crate) what: &'static str,
+    /// What to do with it.
+    pub(crate) advice: &'static str,
+}
+
+/// What copies to the place of `dir` have left.
+pub(crate) fn leftovers(dir: &Path) -> Result<Vec<Leftover>, Error> {
+    let dir = fs::canonicalize(dir).map_err(Error::io("find", dir))?;
+    let mut found = Vec::new();
+    let mut note = |path, what, advice| found.push(Leftover { path, what, advice });
+    let mark = dir.join(MARK);
+    let unfinished = "a copy that is not finished, or one that a finished one has replaced";
+    if is_reserved(&dir) {
+        note(dir.clone(), unfinished, "examine the directory that it was made for");
+    } else if mark.exists() {
+        let what = "a compaction was cut off after the new directory had taken its place";
+        note(mark, what, "run `onward compact` again, which removes it");
+    }
+    for (end, command) in RESERVED.into_iter().zip([COMPACT, RESTORE]) {
+        let mut name = dir.file_name().unwrap_or_default().to_owned();
+        name.push(end);
+        let made = dir.with_file_name(name);
+        if made.exists() {
+            let is_begun = made.join(MARK).exists();
+            let replaced = "a directory that a compaction has replaced, or one just finished";
+            note(made, if is_begun { "a copy that was cut off" } else { replaced }, command);
+        }
+    }
+    Ok(found)
+}
+
+const COMPACT: &str = "run `onward compact` again, which removes it";
+const RESTORE: &str = "remove it, or run `onward restore` again if it was meant to end here";
 
 /// A directory and the one that is made beside it.
 #[derive(Debug)]
@@ -86,11 +126,10 @@ impl Beside {
     /// Checks that the directory is not there yet, or empty.
     pub fn check_absent(&self) -> Result<(), Error> {
         let path = || self.dir.clone();
-        if !self.dir.exists() {
-            return Ok(());
-        }
-        if !self.dir.is_dir() {
-            return Err(Error::NotADirectory { path: path() });
+        match there::look(&self.dir)? {
+            None => return Ok(()),
+            Some(it) if it.is_dir() => {}
+            Some(_) => return Err(Error::NotADirectory { path: path() }),
         }
         let mut entries = fs::read_dir(&self.dir).map_err(Error::io("read", &self.dir))?;
         if entries.next().is_some() { Err(Error::InTheWay { path: path() }) } else { Ok(()) }
@@ -105,7 +144,7 @@ impl Beside {
     /// removed; anything else in the way is not touched.
     pub fn begin(&self, instance: InstanceId) -> Result<(), Error> {
         self.remove_mark(&self.dir)?;
-        if self.made.exists() && !self.made.join(MARK).exists() {
+        if there::is_any(&self.made)? && !there::is_any(&self.made.join(MARK))? {
             self.remove_replaced(instance)?;
         }
         self.mark()
@@ -113,7 +152,7 @@ impl Beside {
 
     /// Makes the directory and says in it that it is being made.
     fn mark(&self) -> Result<(), Error> {
-        if !self.made.exists() {
+        if !there::is_any(&self.made)? {
             fs::create_dir(&self.made).map_err(Error::io("create", &self.made))?;
             if let Ok(old) = fs::metadata(&self.dir) {
                 // Who may not look into the old one may not look into the new one.
@@ -128,7 +167,7 @@ impl Beside {
 
     /// Removes what has been made so far and begins again.
     pub fn restart(&self) -> Result<(), Error> {
-        if self.made.join(MARK).exists() {
+        if there::is_any(&self.made.join(MARK))? {
             remove_all(&self.made, MARK)?;
             sync(&self.parent)?;
         }
@@ -211,7 +250,7 @@ impl Beside {
 
     fn remove_mark(&self, dir: &Path) -> Result<(), Error> {
         let mark = dir.join(MARK);
-        if mark.exists() {
+        if there::is_any(&mark)? {
             fs::remove_file(&mark).map_err(Error::io("remove", &mark))?;
             sync(dir)?;
         }
@@ -245,17 +284,38 @@ fn remove_all(dir: &Path, last: &str) -> Result<(), Error> {
     let what = "remove";
     for entry in fs::read_dir(dir).map_err(Error::io(what, dir))? {
         let path = entry.map_err(Error::io(what, dir))?.path();
-        if path.is_dir() {
+        if there::is_dir(&path)? {
             fs::remove_dir_all(&path).map_err(Error::io(what, &path))?;
         } else if path.file_name().is_none_or(|name| name != last) {
             fs::remove_file(&path).map_err(Error::io(what, &path))?;
         }
     }
+    // A power cut must not leave anything that this file no longer tells of.
+    sync(dir)?;
     fs::remove_dir_all(dir).map_err(Error::io(what, dir))
 }
 
 fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
+}
+
+/// Makes a directory where there is none, durably.
+pub(super) fn create(dir: &Path) -> Result<(), Error> {
+    match there::look(dir)? {
+        Some(it) if it.is_dir() => return Ok(()),
+        Some(_) => return Err(Error::NotADirectory { path: dir.to_owned() }),
+        None => {}
+    }
+    let mut missing = Vec::new();
+    for it in dir.ancestors() {
+        if there::is_any(it)? {
+            break;
+        }
+        missing.push(it);
+    }
+    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    // A new directory is durable once the one that holds it is.
+    missing.iter().filter_map(|it| it.parent()).try_for_each(sync)
 }
 
 /// Makes the names in `dir` durable.

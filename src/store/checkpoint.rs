@@ -69,6 +69,9 @@ pub fn load(store: &dyn Store) -> Result<Option<(CheckpointState, Vec<u8>)>, Err
     let state: CheckpointState = frame::open(MAGIC, VERSION, &value)
         .and_then(|body| codec::decode(body.rest()))
         .map_err(damaged())?;
+    if !state.fold.is_sound_at(state.at) {
+        return Err(damaged()(Malformed("a fold that is not at its record")));
+    }
     let mut memory = Vec::new();
     for part in 0..state.memory.parts {
         let bytes = store.get(Tree::Meta, &memory_key(state.at, part))?;

@@ -109,6 +109,18 @@ pub enum Error {
         /// When.
         at: Timestamp,
     },
+    /// Nothing says how far the log was acknowledged.
+    #[error(
+        "the file head is not in {}, so whether records after {last}, the last one there, were \
+         acknowledged cannot be told; restore the file, or continue without it with --accept-loss",
+        .path.display()
+    )]
+    Headless {
+        /// The directory.
+        path: PathBuf,
+        /// The last record that is there.
+        last: Lsn,
+    },
     /// Chunks between an export and the log are gone.
     #[error(
         "{} ends before position {ends}, but the log begins at {first}; export to another file",

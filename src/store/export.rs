@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Effect, Error, Fold, Record, chunk, frame};
+use super::{Effect, Error, Fold, Record, cached, chunk, frame, there};
 use crate::base::{
     Malformed, codec,
     limits::{CHUNK_BYTES_MAX, VALUE_BYTES_MAX},
@@ -78,9 +78,10 @@ impl Export {
     /// # Errors
     /// It is of another directory, or it ends before that chunk.
     pub fn open(path: &Path, start: &Fold, first: u64) -> Result<Self, Error> {
-        if !path.exists() {
+        if !there::is_any(path)? {
             return Self::create(path, start);
         }
+        cached::forget(path)?;
         let mut entries = Entries::open(path)?;
         let mut damage = None;
         loop {

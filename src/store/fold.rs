@@ -112,6 +112,11 @@ impl Fold {
         self.epoch
     }
 
+    /// What the next effective chunk says: its number, and the checksum of the one before it.
+    pub(super) fn next_link(&self) -> (u64, u32) {
+        (self.next_n, self.previous_crc)
+    }
+
     /// The LSN that the next record gets, should the open group go on.
     pub fn next_lsn(&self) -> Lsn {
         self.next_lsn
@@ -144,6 +149,11 @@ impl Fold {
         self.is_between_groups()
             && Lsn::ZERO < self.next_lsn
             && counts.iter().all(|it| *it < u64::MAX / 2)
+    }
+
+    /// Whether it may have been saved with what is the state at record `at`.
+    pub(super) fn is_sound_at(&self, at: Lsn) -> bool {
+        self.is_sound() && self.last_lsn() == at
     }
 
     /// The fence with which a new owner takes over after what was read. `nonce` is fresh. It goes

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Error, Fold, frame};
+use super::{Error, Fold, frame, there};
 use crate::base::{
     InstanceId, Lsn, Malformed, PartitionId, Reader, Timestamp, planted::is_planted,
 };
@@ -95,12 +95,14 @@ impl Head {
     pub fn open(dir: &Path) -> Result<(Self, Option<HeadState>), Error> {
         let path = dir.join("head");
         let mut head = Self { dir: dir.to_owned(), file: None, sequence: 0, last: None };
-        if !path.exists() {
-            return Ok((head, None));
+        let place = || path.display().to_string();
+        match there::look(&path)? {
+            None => return Ok((head, None)),
+            Some(it) if it.is_file() => {}
+            Some(_) => return Err(Error::malformed(place)(Malformed("it is no file"))),
         }
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
         let newest = slots(&bytes).into_iter().flatten().max_by_key(|(sequence, _)| *sequence);
-        let place = || path.display().to_string();
         let (sequence, state) =
             newest.ok_or(Malformed("neither slot is whole")).map_err(Error::malformed(place))?;
         let mut options = OpenOptions::new();

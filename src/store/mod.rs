@@ -17,6 +17,7 @@
 pub mod backup;
 pub mod base;
 pub mod beside;
+mod cached;
 pub(crate) mod check;
 pub mod checkpoint;
 pub mod chunk;
@@ -29,13 +30,16 @@ pub mod image;
 pub mod log;
 mod memory;
 pub mod mirror;
+pub(crate) mod nodes;
 pub mod page;
+pub(crate) mod prepare;
 pub(crate) mod salvage;
 pub(crate) mod segments;
 mod sled;
 mod space;
 pub(crate) mod survey;
 pub mod table;
+pub(crate) mod there;
 pub mod timers;
 
 #[cfg(test)]

@@ -1,20 +1,25 @@
-//! The chunks of a log, found in sled's file without sled, and put in order again.
+//! The log, found in sled's file without sled, and put in order again.
 //!
 //! A chunk says of itself whose it is and what it follows: its number and the checksum of the one
-//! before it. So the log is the chain that begins with the first fence and goes farthest under the
-//! latest owner. A chunk that no chain reaches lies behind one that is gone. Of a log whose beginning
-//! is trimmed this finds no more than that it is.
+//! before it. So what can be saved is a chain that begins with the first fence, or at a base whose
+//! memory image and rows are all there; of these the one that goes farthest under the latest owner,
+//! and of equal ones the longest. A chunk that it does not reach lies behind one that is gone.
+//!
+//! What sled has freed counts as long as its bytes are there: an older base, and chunks that were
+//! trimmed. The checksums say that they fit.
 
-use std::{collections::BTreeMap, path::Path};
-
-use memchr::memmem;
+use std::{cmp::Reverse, collections::BTreeMap, path::Path, sync::Arc};
 
 use super::{
-    Effect, Error, Fold, base,
+    BaseState, Effect, Error, Fold, MemoryStore, Row, Start, Store, Tree, base,
     chunk::{self, Header},
+    nodes,
     segments::{self, Segments, at64},
 };
-use crate::base::{InstanceId, Lsn, PartitionId, limits::CHUNK_BYTES_MAX};
+use crate::base::{
+    InstanceId, Lsn, PartitionId,
+    limits::{CHUNK_BYTES_MAX, VALUE_BYTES_MAX},
+};
 
 /// A whole chunk, and where its bytes are.
 #[derive(Debug, Clone)]
@@ -23,90 +28,252 @@ struct Found {
     offset: u64,
 }
 
-/// What can be saved of a log, in order.
+/// Where the value of a key is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// In sled's log.
+    lsn: u64,
+    /// In the file.
+    offset: u64,
+    length: usize,
+}
+
+/// What is whole in a file.
+#[derive(Debug)]
+struct Index {
+    file: Arc<Segments>,
+    /// Chunks by their numbers and checksums.
+    chunks: BTreeMap<(u64, u32), Found>,
+    /// The latest values under the keys of bases.
+    bases: BTreeMap<Vec<u8>, Place>,
+}
+
+/// What was found.
 #[derive(Debug)]
 pub(crate) struct Salvage {
-    file: Segments,
+    /// What can be saved.
+    pub(crate) log: Option<Saved>,
+    /// The records of whole chunks that cannot: first and last of each run.
+    pub(crate) unreachable: Vec<(Lsn, Lsn)>,
+    /// Bases that a longer log could begin at, were they whole.
+    pub(crate) broken_bases: Vec<Error>,
+}
+
+/// The beginning of a log and what follows it without a gap.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    file: Arc<Segments>,
+    start: Start,
+    /// What is stored of the base that it begins at.
+    base: MemoryStore,
     chain: Vec<Found>,
     fold: Fold,
-    /// The records of whole chunks behind a gap: first and last of each run.
-    unreachable: Vec<(Lsn, Lsn)>,
-    is_trimmed: bool,
 }
 
 impl Salvage {
     /// Looks for the log of `instance`, or of whoever has most chunks, in the store of `dir`.
     /// Tells `progress` how much of it is read, in percent.
-    pub(crate) fn search(
+    pub(crate) fn search<R: Row>(
         dir: &Path,
         instance: Option<InstanceId>,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Option<Self>, Error> {
-        let file = Segments::open(dir)?;
-        let mut found: BTreeMap<(u64, u32), Found> = BTreeMap::new();
-        let count = at64(file.offsets().count());
-        let mut is_trimmed = false;
-        for (number, offset) in (0_u64..).zip(file.offsets()) {
-            progress(number * 100 / count.max(1));
-            let bytes = file.read(offset)?;
-            is_trimmed |= memmem::find(&bytes, &base::MARK).is_some();
-            for (at, _, header) in segments::chunks(&bytes) {
-                let key = (header.n, header.crc);
-                found.entry(key).or_insert_with(|| Found { header, offset: offset + at64(at) });
+    ) -> Result<Self, Error> {
+        let mut index = Index::read(dir, progress)?;
+        let mut salvage = Self { log: None, unreachable: Vec::new(), broken_bases: Vec::new() };
+        let Some(instance) = instance.or_else(|| most_frequent(&index.chunks)) else {
+            return Ok(salvage);
+        };
+        let is_ours =
+            |it: &Found| (it.header.instance, it.header.partition) == (instance, PARTITION);
+        index.chunks.retain(|_, it| is_ours(it));
+        for (end, start, chain) in index.candidates(instance)? {
+            if salvage.log.as_ref().is_some_and(|it| end <= end_of(&it.fold)) {
+                break;
+            }
+            match index.save::<R>(start, chain) {
+                Ok(saved) if salvage.log.as_ref().is_none_or(|it| it.is_shorter_than(&saved)) => {
+                    salvage.log = Some(saved);
+                }
+                Ok(_) => {}
+                Err(damage @ Error::Damaged { .. }) => salvage.broken_bases.push(damage),
+                Err(error) => return Err(error),
             }
         }
-        let Some(instance) = instance.or_else(|| most_frequent(&found)) else { return Ok(None) };
-        found.retain(|_, it| it.header.instance == instance && it.header.partition == PARTITION);
-        let chain = longest_chain(&found);
-        let fold = Fold::new(instance, PARTITION);
-        let mut salvage = Self { file, chain, fold, unreachable: Vec::new(), is_trimmed };
-        salvage.fold_chain()?;
-        let last = salvage.fold.last_lsn();
-        salvage.unreachable = runs(found.values().filter(|it| last < it.header.first_lsn));
-        Ok(Some(salvage))
+        let last = salvage.log.as_ref().map_or(Lsn::ZERO, |it| it.fold.last_lsn());
+        salvage.unreachable = runs(index.chunks.values().filter(|it| last < it.header.first_lsn));
+        Ok(salvage)
     }
+}
 
-    /// Whether there is or was a base, so that the log may begin later than the chain.
-    pub(crate) const fn is_trimmed(&self) -> bool {
-        self.is_trimmed
+impl Saved {
+    /// Where it begins.
+    pub(crate) const fn start(&self) -> &Start {
+        &self.start
     }
 
     /// What a reader of the saved log sees at its end.
-    pub(crate) fn fold(&self) -> &Fold {
+    pub(crate) const fn fold(&self) -> &Fold {
         &self.fold
     }
 
-    /// First and last record of each run that is whole and lies behind a gap.
-    pub(crate) fn unreachable(&self) -> &[(Lsn, Lsn)] {
-        &self.unreachable
+    /// The entries of the base that it begins at; none where it begins at its first record.
+    pub(crate) const fn base(&self) -> &MemoryStore {
+        &self.base
     }
 
-    /// The bytes of the saved chunks, in the order of their positions.
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = Result<Vec<u8>, Error>> {
-        self.chain.iter().map(|it| self.bytes(it))
+    /// The saved chunks, in the order of their positions.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = Result<(u64, Vec<u8>), Error>> {
+        let positions = self.start.fold().position()..;
+        positions.zip(&self.chain).map(|(position, it)| Ok((position, it.bytes(&self.file)?)))
     }
 
-    fn bytes(&self, found: &Found) -> Result<Vec<u8>, Error> {
-        let mut bytes = self.file.bytes(found.offset, CHUNK_BYTES_MAX)?;
+    fn is_shorter_than(&self, other: &Self) -> bool {
+        let order = |it: &Self| (end_of(&it.fold), Reverse(it.start.at()));
+        order(self) < order(other)
+    }
+}
+
+impl Found {
+    fn bytes(&self, file: &Segments) -> Result<Vec<u8>, Error> {
+        let mut bytes = file.bytes(self.offset, CHUNK_BYTES_MAX)?;
         bytes.truncate(chunk::stated_length(&bytes).unwrap_or(0));
         Ok(bytes)
     }
+}
 
-    /// Keeps of the chain what a reader takes, up to the first chunk that it does not: positions
-    /// are not in chunks, and a log in which a deposed owner left some has others than this.
-    fn fold_chain(&mut self) -> Result<(), Error> {
+/// How far a chain goes: the last owner's epoch, and the number that comes next.
+type End = (u64, u64);
+
+fn end_of(fold: &Fold) -> End {
+    (fold.epoch(), fold.next_link().0)
+}
+
+impl Index {
+    fn read(dir: &Path, progress: &mut dyn FnMut(u64)) -> Result<Self, Error> {
+        let file = Arc::new(Segments::open(dir)?);
+        let (mut chunks, mut bases) = (BTreeMap::new(), BTreeMap::<Vec<u8>, Place>::new());
+        let count = at64(file.offsets().count());
+        for (number, offset) in (0_u64..).zip(file.offsets()) {
+            progress(number * 100 / count.max(1));
+            let bytes = file.read(offset)?;
+            for (at, _, header) in segments::chunks(&bytes) {
+                let key = (header.n, header.crc);
+                chunks.entry(key).or_insert_with(|| Found { header, offset: offset + at64(at) });
+            }
+            let segment = match segments::header(&bytes) {
+                segments::Header::Used { lsn, .. } => lsn,
+                segments::Header::Broken => 0,
+            };
+            nodes::each(&bytes, &mut |entry| {
+                let is_storable = entry.value.len() <= VALUE_BYTES_MAX;
+                if !is_storable || !entry.key.starts_with(base::PREFIX) {
+                    return;
+                }
+                let (lsn, offset) = (segment + at64(entry.at), offset + at64(entry.at));
+                let place = Place { lsn, offset, length: entry.value.len() };
+                let latest = bases.entry(entry.key).or_insert(place);
+                if latest.lsn < lsn {
+                    *latest = place;
+                }
+            });
+        }
+        Ok(Self { file, chunks, bases })
+    }
+
+    /// Where the log may begin, with the chunks that follow and how far they seem to go, the most
+    /// promising first.
+    fn candidates(&self, instance: InstanceId) -> Result<Vec<(End, Start, Vec<Found>)>, Error> {
+        let mut found = Vec::new();
+        let empty = Fold::new(instance, PARTITION);
+        let chain = self.chain_after(&empty);
+        if !chain.is_empty() {
+            found.push((Start::Whole(empty), chain));
+        }
+        for (key, place) in &self.bases {
+            let Ok(state) = base::decode(&self.value(place)?) else { continue };
+            let is_ours = (state.fold.instance(), state.fold.partition()) == (instance, PARTITION);
+            if *key == base::state_key(state.at) && is_ours {
+                let chain = self.chain_after(&state.fold);
+                found.push((Start::Base(Box::new(state)), chain));
+            }
+        }
+        let mut found: Vec<_> = found
+            .into_iter()
+            .map(|(start, chain)| {
+                let last = chain.last().map(|it| (it.header.epoch, it.header.n + 1));
+                (last.unwrap_or_else(|| end_of(start.fold())), start, chain)
+            })
+            .collect();
+        found.sort_by_key(|(end, start, _)| (Reverse(*end), start.at()));
+        Ok(found)
+    }
+
+    /// Checks a beginning, and keeps of the chain what a reader takes, up to the first chunk that it
+    /// does not: positions are not in chunks, and a log in which a deposed owner left some has others
+    /// than this.
+    fn save<R: Row>(&self, start: Start, mut chain: Vec<Found>) -> Result<Saved, Error> {
+        let base = MemoryStore::new();
+        if let Start::Base(state) = &start {
+            self.read_base(state, &base)?;
+            state.check::<R>(&base)?;
+        }
+        let mut fold = start.fold().clone();
         let mut kept = 0;
-        for found in &self.chain {
-            let Ok(chunk) = chunk::decode(&self.bytes(found)?) else { break };
-            let mut fold = self.fold.clone();
-            match fold.offer(fold.position(), chunk) {
-                Ok(Effect::Adopted | Effect::Records(_)) => self.fold = fold,
+        for found in &chain {
+            let Ok(chunk) = chunk::decode(&found.bytes(&self.file)?) else { break };
+            let mut next = fold.clone();
+            match next.offer(fold.position(), chunk) {
+                Ok(Effect::Adopted | Effect::Records(_)) => fold = next,
                 Ok(Effect::Void) | Err(_) => break,
             }
             kept += 1;
         }
-        self.chain.truncate(kept);
+        chain.truncate(kept);
+        Ok(Saved { file: Arc::clone(&self.file), start, base, chain, fold })
+    }
+
+    /// Copies what is stored of a base.
+    fn read_base(&self, state: &BaseState, to: &MemoryStore) -> Result<(), Error> {
+        let prefix = base::state_key(state.at);
+        for (key, place) in self.bases.range(prefix.clone()..) {
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            to.put(Tree::Meta, key, &self.value(place)?)?;
+        }
         Ok(())
+    }
+
+    fn value(&self, place: &Place) -> Result<Vec<u8>, Error> {
+        self.file.bytes(place.offset, place.length)
+    }
+
+    /// The chain of chunks that follows `fold`, ends under the latest owner, and there as far as
+    /// possible.
+    fn chain_after(&self, fold: &Fold) -> Vec<Found> {
+        let (first, previous_crc) = fold.next_link();
+        // The chunks that a chain reaches, each with the checksum of the one before it.
+        let mut reached: BTreeMap<(u64, u32), &Found> = BTreeMap::new();
+        for (key, it) in self.chunks.range((first, 0)..) {
+            let header = &it.header;
+            let is_reached = match header.n.checked_sub(1).filter(|_| first < header.n) {
+                None => header.previous_crc == previous_crc,
+                Some(before) => reached.contains_key(&(before, header.previous_crc)),
+            };
+            if is_reached {
+                reached.insert(*key, it);
+            }
+        }
+        let last = reached.values().max_by_key(|it| (it.header.epoch, it.header.n));
+        let mut chain = Vec::new();
+        let mut next = last.copied();
+        while let Some(it) = next {
+            chain.push(it.clone());
+            let before = it.header.n.checked_sub(1).map(|n| (n, it.header.previous_crc));
+            next = before.and_then(|key| reached.get(&key).copied());
+        }
+        chain.reverse();
+        chain
     }
 }
 
@@ -122,32 +289,6 @@ fn most_frequent(found: &BTreeMap<(u64, u32), Found>) -> Option<InstanceId> {
         }
     }
     counts.into_iter().max_by_key(|(_, count)| *count).map(|(instance, _)| instance)
-}
-
-/// The chain from the first chunk that ends under the latest owner, and there as far as possible.
-fn longest_chain(found: &BTreeMap<(u64, u32), Found>) -> Vec<Found> {
-    // The chunks that a chain reaches, each with the checksum of the one before it.
-    let mut reached: BTreeMap<(u64, u32), &Found> = BTreeMap::new();
-    for (key, it) in found {
-        let header = &it.header;
-        let is_reached = match header.n.checked_sub(1) {
-            None => header.previous_crc == 0,
-            Some(before) => reached.contains_key(&(before, header.previous_crc)),
-        };
-        if is_reached {
-            reached.insert(*key, it);
-        }
-    }
-    let last = reached.values().max_by_key(|it| (it.header.epoch, it.header.n));
-    let mut chain = Vec::new();
-    let mut next = last.copied();
-    while let Some(it) = next {
-        chain.push(it.clone());
-        let before = it.header.n.checked_sub(1).map(|n| (n, it.header.previous_crc));
-        next = before.and_then(|key| reached.get(&key).copied());
-    }
-    chain.reverse();
-    chain
 }
 
 /// The records of chunks as runs without gaps.
@@ -167,3 +308,6 @@ fn runs<'a>(found: impl Iterator<Item = &'a Found>) -> Vec<(Lsn, Lsn)> {
     }
     runs
 }
+
+#[cfg(test)]
+mod tests;

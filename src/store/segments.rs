@@ -11,6 +11,7 @@
 
 use std::{
     fs::File,
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -23,9 +24,9 @@ use super::{
 };
 use crate::base::limits::{CHUNK_BYTES_MAX, SEGMENT_BYTES};
 
-const HEADER_BYTES: usize = 20;
+pub(super) const HEADER_BYTES: usize = 20;
 /// sled puts no message into the last bytes of a segment.
-const MESSAGE_ROOM: usize = 32;
+pub(super) const MESSAGE_ROOM: usize = 32;
 const INVERTED: u64 = 0x7FFF_FFFF_FFFF_FFFF;
 const CAP: u8 = 2;
 const KIND_MAX: u8 = 11;
@@ -74,35 +75,57 @@ pub(crate) fn end(bytes: &[u8], lsn: u64) -> End {
     let segment = lsn / segment_bytes();
     let mut at = HEADER_BYTES;
     while at + MESSAGE_ROOM <= SEGMENT_BYTES {
-        match message(bytes, at, segment) {
-            Some((CAP, _)) => return End::Whole,
-            Some((_, next)) => at = next,
+        match Message::stated(bytes, at, Some(segment)).filter(|it| it.is_whole(bytes)) {
+            Some(Message { kind: CAP, .. }) => return End::Whole,
+            Some(message) => at = message.body.end,
             None => return End::Torn(at),
         }
     }
     End::Whole
 }
 
-/// The kind of the message at `at`, and where the next one begins.
-fn message(bytes: &[u8], at: usize, segment: u64) -> Option<(u8, usize)> {
-    let rest = bytes.get(at..)?;
-    let (crc, checked) = rest.split_first_chunk::<4>()?;
-    let (kind, mut rest) = checked.split_first()?;
-    let length = usize::try_from(varint(&mut rest)?).ok()?;
-    let number = varint(&mut rest)?;
-    let _page = varint(&mut rest)?;
-    let (head, _) = checked.split_at_checked(checked.len() - rest.len())?;
-    let body = rest.get(..length)?;
-    let mut sum = crc32fast::Hasher::new();
-    sum.update(body);
-    sum.update(head);
-    let is_message = *kind != 0 && *kind <= KIND_MAX && number == segment;
-    let is_whole = is_message && sum.finalize() == !u32_of(*crc);
-    is_whole.then_some((*kind, at + 4 + head.len() + length))
+/// What the first bytes of a message say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) kind: u8,
+    crc: [u8; 4],
+    /// Where the rest of its head is, which its checksum covers last.
+    head: Range<usize>,
+    /// Where its bytes are. The next message begins at their end.
+    pub(super) body: Range<usize>,
+}
+
+impl Message {
+    /// What is said at `at`, if it can be one of this segment, or of any where that is not known.
+    pub(super) fn stated(bytes: &[u8], at: usize, segment: Option<u64>) -> Option<Self> {
+        let (crc, checked) = bytes.get(at..)?.split_first_chunk::<4>()?;
+        let (kind, mut rest) = checked.split_first()?;
+        let length = usize::try_from(varint(&mut rest)?).ok()?;
+        let number = varint(&mut rest)?;
+        let _page = varint(&mut rest)?;
+        let is_ours = segment.is_none_or(|it| it == number);
+        let is_message = (1..=KIND_MAX).contains(kind) && is_ours && length <= rest.len();
+        let start = bytes.len() - rest.len();
+        is_message.then(|| Self {
+            kind: *kind,
+            crc: *crc,
+            head: at + 4..start,
+            body: start..start + length,
+        })
+    }
+
+    /// Whether its bytes are what was written.
+    pub(super) fn is_whole(&self, bytes: &[u8]) -> bool {
+        let mut sum = crc32fast::Hasher::new();
+        for part in [&self.body, &self.head] {
+            sum.update(bytes.get(part.clone()).unwrap_or_default());
+        }
+        sum.finalize() == !u32_of(self.crc)
+    }
 }
 
 /// An integer as sled writes lengths.
-fn varint(rest: &mut &[u8]) -> Option<u64> {
+pub(super) fn varint(rest: &mut &[u8]) -> Option<u64> {
     let (first, tail) = rest.split_first()?;
     let mut take = |count: usize| -> Option<u64> {
         let (bytes, after) = tail.split_at_checked(count)?;
@@ -188,7 +211,8 @@ pub(crate) fn segment_bytes() -> u64 {
     u64::try_from(SEGMENT_BYTES).expect("a segment is far below 2^64 bytes")
 }
 
-fn u32_of(bytes: [u8; 4]) -> u32 {
+/// An integer as sled writes it.
+pub(super) fn u32_of(bytes: [u8; 4]) -> u32 {
     bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }
 

@@ -12,7 +12,7 @@
 mod guarded;
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -24,14 +24,12 @@ use guarded::Guarded;
 use sled::IVec;
 
 use super::{
-    Entry, Error, Head, Inserted, Store, Tree, assert_storable, beside, free_bytes,
-    survey::{Spot, snapshots, survey},
+    Entry, Error, Inserted, Store, Tree, assert_storable, beside, cached, free_bytes, prepare,
+    survey::snapshots, there,
 };
 use crate::base::{limits::SEGMENT_BYTES, planted::is_planted};
 
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-/// The file that says that the projections are doubtful.
-const DOUBTFUL: &str = "doubtful";
 const LOCK_TRIES: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -63,11 +61,10 @@ impl SledStore {
     /// Opens a directory that is being made.
     pub fn open_unfinished(dir: &Path) -> Result<Self, Error> {
         let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
-        create_dir(&dir)?;
+        beside::create(&dir)?;
         let lock = lock(&dir)?;
-        remove_unfinished_snapshots(&dir)?;
-        look(&dir)?;
-        remove_unfinished_settings(&dir)?;
+        cached::forget_all(&dir)?;
+        prepare::before_opening(&dir)?;
         let device = open_device(&dir.join("db"))?;
         let db = Guarded::new(open_or_scan(&dir)?);
         let trees = Guarded::new(open_trees(&dir, db.get())?);
@@ -76,7 +73,7 @@ impl SledStore {
             db,
             device: Mutex::new(device),
             poisoned: OnceLock::new(),
-            is_doubtful: dir.join(DOUBTFUL).exists(),
+            is_doubtful: prepare::is_doubtful(&dir)?,
             lock,
             dir,
         };
@@ -88,7 +85,7 @@ impl SledStore {
 
     /// Opens a directory that must hold data already.
     pub fn open_existing(dir: &Path) -> Result<Self, Error> {
-        if dir.join("db").exists() {
+        if there::is_any(&dir.join("db"))? {
             Self::open(dir)
         } else {
             Err(Error::Missing { path: dir.to_owned() })
@@ -117,14 +114,16 @@ impl SledStore {
     /// Keeps others from opening a directory that is only looked at, where it has a lock at all.
     pub(crate) fn hold(dir: &Path) -> Result<Option<impl Drop>, Error> {
         let path = dir.join("lock");
-        if !dir.is_dir() {
+        if !there::is_dir(dir)? {
             return Err(Error::Missing { path: dir.to_owned() });
         }
-        match File::open(&path) {
-            Ok(file) => lock_file(dir, file).map(Some),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("open", &path)(error)),
-        }
+        let lock = match File::open(&path) {
+            Ok(file) => Some(lock_file(dir, file)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(Error::io("open", &path)(error)),
+        };
+        cached::forget_all(dir)?;
+        Ok(lock)
     }
 
     /// Whether, when it was opened, the projections might be older in some places than in others,
@@ -136,9 +135,7 @@ impl SledStore {
 
     /// Says that nothing is doubtful any more: the projections are gone, durably.
     pub fn settle(&self) -> Result<(), Error> {
-        let path = self.dir.join(DOUBTFUL);
-        fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        beside::sync(&self.dir)
+        prepare::settle(&self.dir)
     }
 
     fn tree(&self, tree: Tree) -> &sled::Tree {
@@ -242,16 +239,6 @@ fn entry((key, value): (IVec, IVec)) -> Entry {
     (key.to_vec(), value.to_vec())
 }
 
-fn create_dir(dir: &Path) -> Result<(), Error> {
-    if dir.exists() && !dir.is_dir() {
-        return Err(Error::NotADirectory { path: dir.to_owned() });
-    }
-    let missing: Vec<&Path> = dir.ancestors().take_while(|it| !it.exists()).collect();
-    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-    // A new directory is durable once the one that holds it is.
-    missing.iter().filter_map(|it| it.parent()).try_for_each(beside::sync)
-}
-
 /// The lock of a directory. Closing the file is not enough to release it: a child that another
 /// thread is starting has a descriptor of it too, until it runs its own program.
 #[derive(Debug)]
@@ -284,60 +271,16 @@ fn lock_file(dir: &Path, file: File) -> Result<Lock, Error> {
     }
 }
 
-/// Opens sled's file beside sled. What an earlier process wrote is synced first: sled is about to
-/// write a durable snapshot of it.
+/// Opens sled's file beside sled.
 fn open_device(path: &Path) -> Result<File, Error> {
     let mut options = OpenOptions::new();
-    let file = options
+    options
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
         .open(path)
-        .map_err(Error::io("open", path))?;
-    file.sync_data().map_err(Error::io("sync", path))?;
-    Ok(file)
-}
-
-/// Looks at what is there before anything is written to it.
-fn look(dir: &Path) -> Result<(), Error> {
-    let (_, head) = Head::open(dir)?;
-    let db = dir.join("db");
-    let is_empty = fs::metadata(&db).map_or(true, |it| it.is_file() && it.len() == 0);
-    if is_empty {
-        if head.is_none() {
-            return Ok(());
-        }
-        let what = "there is a head and no store".to_owned();
-        return Err(Error::Damaged { what, place: db.display().to_string() });
-    }
-    let found = survey(dir, head.as_ref())?;
-    if let (Some(lsn), false) = (found.cleared, is_planted!("survey_ignored")) {
-        let end = found.end.unwrap_or(0);
-        let what =
-            format!("it ends at byte {end}, and acknowledged records up to {lsn} lie behind");
-        return Err(Error::Damaged { what, place: db.display().to_string() });
-    }
-    for path in &found.broken_snapshots {
-        tracing::warn!(path = %path.display(), "the snapshot is not whole and set aside");
-        set_aside(dir, path)?;
-    }
-    if let Some(Spot { offset, what }) = found.gaps.first()
-        && !is_planted!("gaps_ignored")
-    {
-        let gaps = found.gaps.len();
-        tracing::warn!(dir = %dir.display(), offset, what, gaps, "the store has gaps");
-        doubt(dir)?;
-    }
-    Ok(())
-}
-
-/// Makes the directory doubtful, before anything could hide why.
-fn doubt(dir: &Path) -> Result<(), Error> {
-    let path = dir.join(DOUBTFUL);
-    File::create(&path).map_err(Error::io("create", &path))?;
-    beside::sync(&path)?;
-    beside::sync(dir)
+        .map_err(Error::io("open", path))
 }
 
 fn open_or_scan(dir: &Path) -> Result<sled::Db, Error> {
@@ -347,8 +290,8 @@ fn open_or_scan(dir: &Path) -> Result<sled::Db, Error> {
                 return Err(damage);
             }
             // It is whole, so the file is not what it says.
-            doubt(dir)?;
-            set_snapshots_aside(dir)?;
+            prepare::doubt(dir)?;
+            prepare::set_snapshots_aside(dir)?;
             tracing::warn!(
                 dir = %dir.display(),
                 %damage,
@@ -387,36 +330,6 @@ fn pause() {
 fn open_trees(dir: &Path, db: &sled::Db) -> Result<[sled::Tree; 4], Error> {
     let open = |name: &str| guard(dir, "open", || db.open_tree(name));
     Ok([open("log")?, open("rows")?, open("timers")?, open("meta")?])
-}
-
-fn remove_unfinished_snapshots(dir: &Path) -> Result<(), Error> {
-    for path in snapshots(dir)? {
-        if path.extension().is_some_and(|it| it == "generating") {
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes what sled wrote down of its configuration where a crash may have torn it: the head comes
-/// after the sync that covers it. sled writes the same again.
-fn remove_unfinished_settings(dir: &Path) -> Result<(), Error> {
-    let path = dir.join("conf");
-    if dir.join("head").exists() || !path.exists() {
-        return Ok(());
-    }
-    fs::remove_file(&path).map_err(Error::io("remove", &path))
-}
-
-/// Renames every snapshot.
-fn set_snapshots_aside(dir: &Path) -> Result<(), Error> {
-    snapshots(dir)?.iter().try_for_each(|path| set_aside(dir, path))
-}
-
-fn set_aside(dir: &Path, path: &Path) -> Result<(), Error> {
-    let name = path.file_name().expect("an entry of a directory has a name");
-    let aside = dir.join(format!("set-aside.{}", name.display()));
-    fs::rename(path, aside).map_err(Error::io("set aside", path))
 }
 
 /// The one place where sled runs: its errors and panics become ours.

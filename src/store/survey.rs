@@ -20,6 +20,7 @@ use std::{
 use super::{
     Error, HeadState,
     segments::{self, End, Header, Segments, at64, segment_bytes},
+    there,
 };
 use crate::base::{Lsn, bytes::Malformed};
 
@@ -60,7 +61,8 @@ pub(crate) fn survey(dir: &Path, head: Option<&HeadState>) -> Result<Survey, Err
         match stable_lsn(&path) {
             // The one that sorts last is the one that is read.
             Ok(stable) => from = stable / segment_bytes() * segment_bytes(),
-            Err(_) => found.broken_snapshots.push(path),
+            Err(Error::Damaged { .. }) => found.broken_snapshots.push(path),
+            Err(error) => return Err(error),
         }
     }
     let mut reading =
@@ -211,8 +213,11 @@ pub(super) fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, Error> {
 
 /// Up to where in sled's log a snapshot covers it.
 fn stable_lsn(path: &Path) -> Result<u64, Error> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
     let broken = || Error::malformed(|| path.display().to_string());
+    if !there::is_file(path)? {
+        return Err(broken()(Malformed("it is no file")));
+    }
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
     let cut = || broken()(Malformed("cut short"));
     let (rest, crc) = bytes.split_last_chunk::<4>().ok_or_else(cut)?;
     let (body, _length) = rest.split_last_chunk::<8>().ok_or_else(cut)?;

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     bytes::{cut, delete, duplicate, flip, flip_any, read, swap, write, zero},
+    original,
     random::Random,
 };
 
@@ -35,7 +36,7 @@ type Apply = fn(&Copy<'_>, &mut Random) -> String;
 pub(crate) struct Harm(pub(crate) &'static str, pub(crate) usize, pub(crate) Apply);
 
 /// Every kind. The first is none: the control.
-pub(crate) static ALL: [Harm; 37] = [
+pub(crate) static ALL: [Harm; 42] = [
     Harm("nothing", 1, |_, _| String::from("nothing")),
     Harm("flip a bit", 6, |it, random| flip(&it.db(), it.layout.any(random), random)),
     Harm("flip: segment header", 5, |it, random| {
@@ -46,6 +47,7 @@ pub(crate) static ALL: [Harm; 37] = [
     Harm("flip: page", 6, |it, random| flip_value(it, b"ONWP", random)),
     Harm("flip: timers", 4, |it, random| flip_value(it, b"ONWT", random)),
     Harm("flip: checkpoint", 4, |it, random| flip_value(it, b"ONWC", random)),
+    Harm("flip: base", 2, |it, random| flip_value(it, b"ONWB", random)),
     Harm("flip: format", 1, |it, random| flip_value(it, b"ONWF", random)),
     Harm("another byte", 4, |it, random| {
         let at = it.layout.any(random);
@@ -64,6 +66,12 @@ pub(crate) static ALL: [Harm; 37] = [
         let name: &&str = random.pick(&["head", "conf"]);
         let path = it.file(name);
         cut_any(&path, random)
+    }),
+    Harm("zeros: head or conf", 2, |it, random| {
+        let name: &&str = random.pick(&["head", "conf"]);
+        let path = it.file(name);
+        let at = random.below(usize::try_from(fs::metadata(&path).unwrap().len()).unwrap());
+        format!("{name}: {}", zero(&path, at, 1 << random.below(10)))
     }),
     Harm("swap sectors", 3, |it, random| {
         let places = [it.layout.any(random), it.layout.any(random)].map(|at| at / 512 * 512);
@@ -94,6 +102,25 @@ pub(crate) static ALL: [Harm; 37] = [
     Harm("no db", 1, |it, _| delete(&it.db())),
     Harm("no head", 1, |it, _| delete(&it.file("head"))),
     Harm("no conf", 1, |it, _| delete(&it.file("conf"))),
+    Harm("no head, cut", 2, |it, random| {
+        delete(&it.file("head"));
+        cut(&it.db(), it.layout.any(random))
+    }),
+    Harm("no conf, flip a bit", 2, |it, random| {
+        delete(&it.file("conf"));
+        flip(&it.db(), it.layout.any(random), random)
+    }),
+    Harm("leftovers of copies", 1, |it, random| {
+        fs::write(it.file("unfinished"), "").unwrap();
+        for end in ["compacting", "restoring"] {
+            let made = it.dir.with_extension(end);
+            original::copy(it.older, &made);
+            if random.below(2) == 0 {
+                fs::write(made.join("unfinished"), "").unwrap();
+            }
+        }
+        String::from("unfinished, and directories beside it")
+    }),
     Harm("no snapshot", 1, |it, _| delete(&snapshot(it.dir))),
     Harm("no blobs", 1, |it, _| {
         fs::remove_dir_all(it.file("blobs")).unwrap();
@@ -146,7 +173,7 @@ impl Layout {
         let blocks = bytes.chunks(BLOCK).enumerate();
         let used = blocks.filter(|(_, block)| block.iter().any(|byte| *byte != 0));
         let used = used.map(|(number, _)| number * BLOCK).collect();
-        let kinds: [&'static [u8]; 5] = [b"ONWD", b"ONWP", b"ONWT", b"ONWC", b"ONWF"];
+        let kinds: [&'static [u8]; 6] = [b"ONWD", b"ONWP", b"ONWT", b"ONWC", b"ONWF", b"ONWB"];
         let find = |magic: &[u8]| {
             let windows = bytes.windows(4).enumerate();
             windows.filter(|(_, it)| *it == magic).map(|(at, _)| at).collect::<Vec<_>>()
@@ -159,9 +186,13 @@ impl Layout {
         random.pick(&self.used) + random.below(BLOCK)
     }
 
-    /// Somewhere in the first bytes of a value of this kind, more often in one written late.
+    /// Somewhere in the first bytes of a value of this kind, more often in one written late; anywhere
+    /// where there is none.
     fn in_value(&self, magic: &[u8], random: &mut Random) -> usize {
         let (_, places) = self.magics.iter().find(|(it, _)| *it == magic).unwrap();
+        if places.is_empty() {
+            return self.any(random);
+        }
         let late = places.len() / 2;
         let at = if random.below(2) == 0 {
             places[late + random.below(places.len() - late)]

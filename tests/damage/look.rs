@@ -9,10 +9,10 @@ use onward::engine::{
     verify::verify,
 };
 
-use crate::original::{self, Manual};
+use crate::original::{self, Manual, Records};
 
 /// What became of it, as a line: a word, then the reason.
-pub(crate) fn look(dir: &Path, records: &[String], is_read_first: bool) -> String {
+pub(crate) fn look(dir: &Path, records: &Records, is_read_first: bool) -> String {
     if is_read_first && let Some(verdict) = read(dir, records, "read") {
         return verdict;
     }
@@ -33,39 +33,36 @@ pub(crate) fn look(dir: &Path, records: &[String], is_read_first: bool) -> Strin
 }
 
 /// None where all is as it must be. The log may have more than it had.
-fn read(dir: &Path, records: &[String], when: &str) -> Option<String> {
+fn read(dir: &Path, records: &Records, when: &str) -> Option<String> {
     let mut partition = match recover::read(dir, &original::limits()) {
         Ok(partition) => partition,
         Err(error) => return Some(format!("refused {when} {error}")),
     };
-    let found = match original::records(&partition) {
+    let found = match Records::of(&partition) {
         Ok(found) => found,
         Err(error) => return Some(format!("refused {when}-log {error}")),
     };
-    let shared = found.len().min(records.len());
-    if found[..shared] != records[..shared] {
-        let at = found.iter().zip(records).position(|(a, b)| a != b).unwrap();
+    if let Some(at) = found.first_other(records, usize::MAX) {
         // What follows a lost tail is new.
-        return Some(format!(
-            "lost {at} {when}: record {} of {} is another",
-            at + 1,
-            records.len()
-        ));
+        return Some(format!("lost {} {when}: record {at} is another", at - 1));
+    }
+    if found.base != records.base {
+        return Some(format!("wrong {when}: the log begins after {}", found.base));
     }
     match verify(&mut partition) {
         Err(error) => Some(format!("refused {when}-verify {error}")),
         Ok(it) if it.difference_count > 0 => {
             Some(format!("wrong {when} {} {:?}", it.difference_count, it.differences.first()))
         }
-        Ok(_) if found.len() < records.len() => {
-            Some(format!("lost {} {when}: of {}", found.len(), records.len()))
+        Ok(_) if found.end() < records.end() => {
+            Some(format!("lost {} {when}: of {}", found.end(), records.end()))
         }
         Ok(_) => None,
     }
 }
 
 /// What `doctor` and `repair` make of it; none where both are right. The directory stays as it is.
-pub(crate) fn mend(dir: &Path, records: &[String]) -> Option<String> {
+pub(crate) fn mend(dir: &Path, records: &Records) -> Option<String> {
     let before = files(dir);
     let examined = examine(dir, &original::limits(), dir.parent().unwrap(), &mut |_| {});
     let to = dir.with_extension("new");
@@ -85,7 +82,7 @@ fn judge(
     to: &Path,
     examined: onward::store::Result<Examined>,
     repaired: Result<Repaired, repair::Error>,
-    records: &[String],
+    records: &Records,
 ) -> Option<String> {
     let examined = match examined {
         Ok(examined) => examined,
@@ -104,7 +101,11 @@ fn judge(
     let whole = usize::try_from(examined.records.0).unwrap();
     let repaired = match repaired {
         Ok(repaired) => repaired,
-        Err(repair::Error::Nothing { .. } | repair::Error::Store(_)) if whole == 0 => return None,
+        Err(
+            repair::Error::Nothing { .. }
+            | repair::Error::NoBeginning { .. }
+            | repair::Error::Store(_),
+        ) if whole == 0 => return None,
         Err(error) => return Some(format!("repair fails: {error}")),
     };
     let saved = usize::try_from(repaired.saved.0).unwrap();
@@ -120,16 +121,17 @@ fn judge(
         Ok(it) if it.difference_count > 0 => return Some(format!("differs: {it:?}")),
         Ok(_) => {}
     }
-    let found = original::records(&partition).unwrap();
-    if found[..saved.min(records.len())] != records[..saved.min(records.len())] {
+    let found = Records::of(&partition).unwrap();
+    if found.first_other(records, saved).is_some() {
         return Some("the new directory has other records".to_owned());
     }
     // The one more says what is lost.
     let more = usize::from(repaired.lost.is_some());
-    if found.len() != saved + more || records.len() < saved || saved < whole {
-        return Some(format!("{} records, {saved} saved, {whole} whole", found.len()));
+    if found.end() != saved + more || records.end() < saved || saved < whole {
+        return Some(format!("{} records, {saved} saved, {whole} whole", found.end()));
     }
-    None
+    let base = repaired.base.map_or(0, |it| usize::try_from(it.0).unwrap());
+    (found.base != base).then(|| format!("begins after {}, as it says {base}", found.base))
 }
 
 /// How many records a repair saves of `dir`.

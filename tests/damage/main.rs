@@ -29,7 +29,8 @@ mod damage {
 
     use crate::{
         harm::{self, Copy, Harm, Layout},
-        look, original,
+        look,
+        original::{self, Kind, Records},
         random::Random,
     };
 
@@ -53,8 +54,7 @@ mod damage {
         match role.split_once(' ') {
             Some(("session", number)) => original::session(&dir, number.parse().unwrap()),
             Some(("look", is_read_first)) => {
-                let hashes = fs::read_to_string(dir.with_extension("records")).unwrap();
-                let records: Vec<String> = hashes.lines().map(str::to_owned).collect();
+                let records = Records::load(&dir.with_extension("records"));
                 // On every third one what the operator has is tried first.
                 let mended =
                     if is_read_first == "mend" { look::mend(&dir, &records) } else { None };
@@ -96,12 +96,44 @@ mod damage {
         None
     }
 
+    /// A directory to be damaged.
+    struct Sample {
+        dir: PathBuf,
+        /// As it was one session before.
+        older: PathBuf,
+        records: Records,
+        layout: Layout,
+        /// What the head says of it.
+        acknowledged: usize,
+    }
+
+    impl Sample {
+        fn new(root: &Path, kind: Kind) -> Self {
+            let place = |name: &str| root.join(format!("{kind:?}-{name}"));
+            let (dir, older) = (place("original"), place("older"));
+            fs::create_dir(&dir).unwrap();
+            let records = original::make(kind, &dir, &older, |dir, number| {
+                let status = finish(&mut start(&format!("session {number}"), dir));
+                let is_aborted = status.is_some_and(|it| it.signal() == Some(6));
+                let log = fs::read_to_string(dir.with_extension("log")).unwrap();
+                assert_eq!(is_aborted, number == 2, "{status:?}\n{log}");
+            });
+            let layout = Layout::of(&dir);
+            let (_, head) = onward::store::Head::open(&dir).unwrap();
+            let acknowledged = usize::try_from(head.unwrap().lsn.0).unwrap();
+            println!(
+                "{kind:?}: {} records, {} of them trimmed, {acknowledged} known to the head; {}",
+                records.end(),
+                records.base,
+                layout.describe()
+            );
+            Self { dir, older, records, layout, acknowledged }
+        }
+    }
+
     struct Setting {
         root: tempfile::TempDir,
-        records: Vec<String>,
-        layout: Layout,
-        /// What the head says of the original.
-        acknowledged: usize,
+        samples: [Sample; 2],
         /// Each kind of damage as often as its weight says.
         wheel: Vec<&'static Harm>,
     }
@@ -114,78 +146,63 @@ mod damage {
             builder.prefix("onward-damage-");
             let root = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
             let root = root.unwrap();
-            let (dir, older) = (root.path().join("original"), root.path().join("older"));
-            fs::create_dir(&dir).unwrap();
-            let records = original::make(&dir, &older, |dir, number| {
-                let status = finish(&mut start(&format!("session {number}"), dir));
-                let is_aborted = status.is_some_and(|it| it.signal() == Some(6));
-                let log = fs::read_to_string(dir.with_extension("log")).unwrap();
-                assert_eq!(is_aborted, number == 1, "{status:?}\n{log}");
-            });
-            let layout = Layout::of(&dir);
-            let (_, head) = onward::store::Head::open(&dir).unwrap();
-            let acknowledged = usize::try_from(head.unwrap().lsn.0).unwrap();
+            let samples = [Kind::Whole, Kind::Trimmed].map(|kind| Sample::new(root.path(), kind));
             let wheel = harm::ALL.iter().flat_map(|it| std::iter::repeat_n(it, it.1)).collect();
-            Self { root, records, layout, acknowledged, wheel }
-        }
-
-        fn copy(&self, name: &str) -> PathBuf {
-            let dir = self.root.path().join(name);
-            original::copy(&self.root.path().join("original"), &dir);
-            dir
+            Self { root, samples, wheel }
         }
 
         /// The damage of this number, done to a copy that a process of its own looks at.
         fn case(&self, number: u64, seed: u64) -> Case {
-            let dir = self.copy(&format!("case-{number}"));
+            let dir = self.root.path().join(format!("case-{number}"));
             let mut random = Random(seed ^ number.wrapping_mul(0x9E37_79B9));
+            let sample = random.pick(&self.samples);
+            original::copy(&sample.dir, &dir);
             // Each once, then by weight.
             let which = usize::try_from(number).unwrap();
             let harm = harm::ALL.get(which).unwrap_or_else(|| *random.pick(&self.wheel));
             let role = random.pick(&ROLES);
-            let older = self.root.path().join("older");
-            let copy = Copy { dir: &dir, older: &older, layout: &self.layout };
+            let copy = Copy { dir: &dir, older: &sample.older, layout: &sample.layout };
             let done = harm.2(&copy, &mut random);
-            fs::write(dir.with_extension("records"), self.records.join("\n")).unwrap();
+            sample.records.save(&dir.with_extension("records"));
             let status = finish(&mut start(&format!("look {role}"), &dir));
-            let (outcome, why) = self.outcome(status, &dir);
+            let (outcome, why) = outcome(sample, status, &dir);
             for end in ["verdict", "log", "records"] {
                 let _ = fs::remove_file(dir.with_extension(end)).is_ok();
+            }
+            for end in ["compacting", "restoring"] {
+                let _ = fs::remove_dir_all(dir.with_extension(end)).is_ok();
             }
             fs::remove_dir_all(&dir).unwrap();
             Case { number, harm: harm.0, role, done, outcome, why }
         }
+    }
 
-        /// A word, in capitals where it must not be, and a reason.
-        fn outcome(&self, status: Option<ExitStatus>, dir: &Path) -> (&'static str, String) {
-            let log = fs::read_to_string(dir.with_extension("log")).unwrap_or_default();
-            let Some(status) = status else { return ("HANG", log) };
-            if !status.success() {
-                let word = match status.signal() {
-                    _ if log.contains("memory allocation of") => "MEMORY",
-                    Some(_) => "ABORT",
-                    None => "PANIC",
-                };
-                return (word, format!("{status} {log}"));
-            }
-            let verdict = fs::read_to_string(dir.with_extension("verdict")).unwrap();
-            let (word, why) = verdict.split_once(' ').unwrap_or((&verdict, ""));
-            (self.judge(word, why), why.to_owned())
+    /// A word, in capitals where it must not be, and a reason.
+    fn outcome(sample: &Sample, status: Option<ExitStatus>, dir: &Path) -> (&'static str, String) {
+        let log = fs::read_to_string(dir.with_extension("log")).unwrap_or_default();
+        let Some(status) = status else { return ("HANG", log) };
+        if !status.success() {
+            let word = match status.signal() {
+                _ if log.contains("memory allocation of") => "MEMORY",
+                Some(_) => "ABORT",
+                None => "PANIC",
+            };
+            return (word, format!("{status} {log}"));
         }
-
-        /// A loss of nothing that the head knows is the documented one.
-        fn judge(&self, word: &str, why: &str) -> &'static str {
-            match word {
-                "correct" => "correct",
-                "refused" => "refused",
-                "lost" => {
-                    let left: usize = why.split(' ').next().unwrap().parse().unwrap();
-                    if left < self.acknowledged { "LOST" } else { "tail" }
-                }
-                "mended" => "UNMENDED",
-                _ => "WRONG",
+        let verdict = fs::read_to_string(dir.with_extension("verdict")).unwrap();
+        let (word, why) = verdict.split_once(' ').unwrap_or((&verdict, ""));
+        let word = match word {
+            "correct" => "correct",
+            "refused" => "refused",
+            "lost" => {
+                let left: usize = why.split(' ').next().unwrap().parse().unwrap();
+                // A loss of nothing that the head knows is the documented one.
+                if left < sample.acknowledged { "LOST" } else { "tail" }
             }
-        }
+            "mended" => "UNMENDED",
+            _ => "WRONG",
+        };
+        (word, why.to_owned())
     }
 
     /// One damage and what came of it.
@@ -231,12 +248,6 @@ mod damage {
         let seed = number("SEED").unwrap_or_else(drawn);
         println!("SEED={seed}");
         let setting = Setting::new();
-        println!(
-            "{} records, {} of them known to the head; {}",
-            setting.records.len(),
-            setting.acknowledged,
-            setting.layout.describe()
-        );
         let only = number("ONLY").map(|it| vec![it]);
         let all = || (0..number("FLIPS").unwrap_or(120)).collect();
         let cases = run(&setting, seed, only.clone().unwrap_or_else(all));

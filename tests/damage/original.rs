@@ -13,7 +13,7 @@ use onward::{
     Onward, Options,
     base::{Clock, ContentHash, Limits, Lsn, Span, Timestamp},
     delivery::{Channel, Channels, Message, Sending},
-    engine::{ClockCheck, Partition, recover},
+    engine::{ClockCheck, Partition, copies, recover, trim::trim},
     machine::delivery::Outcome,
     model::{CustomerUpdate, Event},
     store,
@@ -21,7 +21,7 @@ use onward::{
 use serde_json::json;
 
 const START: &str = "2026-01-01T00:00:00Z";
-/// Customers of each of the two sessions.
+/// Customers of each session.
 pub(crate) const CUSTOMERS: usize = 240;
 
 /// A clock that moves with the work.
@@ -120,45 +120,98 @@ pub(crate) fn enter(onward: &Onward, number: usize) -> [onward::Ticket<onward::A
     [onward.upsert_customer(update).unwrap(), onward.track(event).unwrap()]
 }
 
-/// A hash of each record.
-pub(crate) fn records(partition: &Partition) -> store::Result<Vec<String>> {
-    let mut found = Vec::new();
-    partition.each_record::<store::Error>(Lsn(1), &mut |logged| {
-        found.push(ContentHash::of(logged.json(partition.id()).as_bytes()).to_string());
-        Ok(())
-    })?;
-    Ok(found)
+/// The records of a log.
+#[derive(Debug)]
+pub(crate) struct Records {
+    /// The last one that is trimmed.
+    pub(crate) base: usize,
+    /// A hash of each one after it.
+    hashes: Vec<String>,
 }
 
-/// Makes the original: one session that ends cleanly, of which `older` keeps a copy, and one that
+impl Records {
+    pub(crate) fn of(partition: &Partition) -> store::Result<Self> {
+        let mut hashes = Vec::new();
+        partition.each_record::<store::Error>(Lsn(1), &mut |logged| {
+            hashes.push(ContentHash::of(logged.json(partition.id()).as_bytes()).to_string());
+            Ok(())
+        })?;
+        let base = usize::try_from(partition.start()?.at().0).unwrap();
+        Ok(Self { base, hashes })
+    }
+
+    pub(crate) fn save(&self, path: &Path) {
+        fs::write(path, format!("{}\n{}", self.base, self.hashes.join("\n"))).unwrap();
+    }
+
+    pub(crate) fn load(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap();
+        let (base, hashes) = text.split_once('\n').unwrap();
+        let hashes = hashes.lines().map(str::to_owned).collect();
+        Self { base: base.parse().unwrap(), hashes }
+    }
+
+    /// The last one.
+    pub(crate) fn end(&self) -> usize {
+        self.base + self.hashes.len()
+    }
+
+    /// The first one up to `end` that is another in `other`; those that only one has do not count.
+    pub(crate) fn first_other(&self, other: &Self, end: usize) -> Option<usize> {
+        let begin = self.base.max(other.base);
+        let end = end.min(self.end()).min(other.end());
+        (begin..end)
+            .find(|at| self.hashes[at - self.base] != other.hashes[at - other.base])
+            .map(|at| at + 1)
+    }
+}
+
+/// A directory that gets damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Its log is whole.
+    Whole,
+    /// Its log was trimmed.
+    Trimmed,
+}
+
+/// Makes the original: sessions that end cleanly, after which `older` keeps a copy, and one that
 /// ends in the middle. `child` runs a session in a process of its own.
-pub(crate) fn make(dir: &Path, older: &Path, session: impl Fn(&Path, usize)) -> Vec<String> {
+pub(crate) fn make(
+    kind: Kind,
+    dir: &Path,
+    older: &Path,
+    session: impl Fn(&Path, usize),
+) -> Records {
     session(dir, 0);
+    if kind == Kind::Trimmed {
+        session(dir, 1);
+        let trimmed = trim(dir, &limits(), Span::days(3), None).unwrap();
+        assert!(trimmed.chunks > 0, "{trimmed:?}");
+        // What was trimmed leaves the file too.
+        copies::compact(dir, &limits(), &mut |_| {}).unwrap();
+    }
     copy(dir, older);
-    session(dir, 1);
+    session(dir, 2);
     // Looking writes a snapshot, so it is done on a copy.
     let looked = dir.with_extension("looked");
     copy(dir, &looked);
-    let partition = recover::read(&looked, &limits()).unwrap();
-    let records = records(&partition).unwrap();
-    drop(partition);
+    let records = Records::of(&recover::read(&looked, &limits()).unwrap()).unwrap();
+    assert_eq!(records.base > 0, kind == Kind::Trimmed);
     fs::remove_dir_all(&looked).unwrap();
     records
 }
 
-/// One session; the second one ends without a word.
+/// One session; the last one ends without a word.
 pub(crate) fn session(dir: &Path, number: usize) {
     let clock = Manual::at(START);
-    if number == 0 {
-        let onward = open(dir, &clock).unwrap();
-        drive(&onward, &clock, 0);
-        onward.close().unwrap();
-        return;
-    }
-    clock.advance(Span::days(4));
+    clock.advance(Span::days(4 * i64::try_from(number).unwrap()));
     let onward = open(dir, &clock).unwrap();
-    drive(&onward, &clock, CUSTOMERS);
-    std::process::abort();
+    drive(&onward, &clock, number * CUSTOMERS);
+    if number == 2 {
+        std::process::abort();
+    }
+    onward.close().unwrap();
 }
 
 /// Copies a directory; runs of zeros become holes.

@@ -5,10 +5,15 @@ use std::collections::BTreeMap;
 
 use fuser::Errno;
 
-use crate::fault::{Fault, Faults, Kind};
+use crate::{
+    fault::{Fault, Faults, Kind},
+    image::Replay,
+};
 
 /// The number of a file or directory.
 pub(crate) type Node = u64;
+/// Bytes that a kernel reads and keeps together.
+const PAGE: usize = 4096;
 /// The directory that everything is in.
 pub(crate) const ROOT: Node = 1;
 /// A name in a directory.
@@ -32,6 +37,11 @@ pub(crate) enum Op {
         to: Name,
         node: Node,
     },
+    /// Two names changed places: each with what it names now.
+    Exchange {
+        one: (Name, Node),
+        other: (Name, Node),
+    },
     /// A file or directory lost its name.
     Unlink {
         name: Name,
@@ -47,6 +57,10 @@ pub(crate) enum Op {
     },
     /// `fsync` or `fdatasync` of a file or directory.
     Sync {
+        node: Node,
+    },
+    /// One that failed: what was written since the one before is not on the device.
+    Lost {
         node: Node,
     },
     /// What the test knows and no disk can.
@@ -73,11 +87,15 @@ pub(crate) enum Mark {
     Synced(usize),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Content {
     Directory(BTreeMap<String, Node>),
     File(Vec<u8>),
 }
+
+/// Everything on a disk, to begin with again.
+#[derive(Debug)]
+pub(crate) struct Contents(BTreeMap<Node, Content>, usize);
 
 /// The disk.
 #[derive(Debug)]
@@ -103,6 +121,17 @@ impl Disk {
     /// Makes it a new disk.
     pub(crate) fn format(&mut self) {
         *self = Self { last: self.last, ..Self::new() };
+    }
+
+    pub(crate) fn contents(&self) -> Contents {
+        Contents(self.nodes.clone(), self.used)
+    }
+
+    /// Makes it a disk with this on it.
+    pub(crate) fn load(&mut self, contents: &Contents) {
+        self.format();
+        let Contents(nodes, used) = contents;
+        (self.nodes, self.used) = (nodes.clone(), *used);
     }
 
     /// Free bytes and all bytes.
@@ -153,9 +182,16 @@ impl Disk {
     }
 
     pub(crate) fn read(&mut self, node: Node, at: usize, size: usize) -> Result<&[u8], Errno> {
-        self.faults.meet(Kind::Read)?;
+        if self.faults.meet(Kind::Read)? == Some(Fault::Bad) {
+            self.faults.bad = Some((node, at / PAGE));
+        }
+        let end = at.saturating_add(size);
+        let pages = at / PAGE..end.div_ceil(PAGE);
+        if self.faults.bad.is_some_and(|(it, page)| it == node && pages.contains(&page)) {
+            return Err(Errno::EIO);
+        }
         let bytes = self.file(node)?;
-        let end = bytes.len().min(at.saturating_add(size));
+        let end = bytes.len().min(end);
         Ok(bytes.get(at..end).unwrap_or_default())
     }
 
@@ -205,6 +241,16 @@ impl Disk {
         Ok(())
     }
 
+    /// Gives two files or directories each other's name.
+    pub(crate) fn exchange(&mut self, one: Name, other: Name) -> Result<(), Errno> {
+        self.faults.meet(Kind::Rename)?;
+        let [first, second] = [self.lookup(&one)?, self.lookup(&other)?];
+        self.directory(one.0)?.insert(one.1.clone(), second);
+        self.directory(other.0)?.insert(other.1.clone(), first);
+        self.log.push(Op::Exchange { one: (one, second), other: (other, first) });
+        Ok(())
+    }
+
     /// Takes the name of a file or of an empty directory.
     pub(crate) fn unlink(&mut self, name: Name) -> Result<(), Errno> {
         self.faults.meet(Kind::Unlink)?;
@@ -215,9 +261,22 @@ impl Disk {
     }
 
     pub(crate) fn sync(&mut self, node: Node) -> Result<(), Errno> {
-        self.faults.meet(Kind::Sync)?;
+        if self.faults.meet(Kind::Sync)? == Some(Fault::Lost) {
+            self.lose(node);
+            return Err(Errno::EIO);
+        }
         self.log.push(Op::Sync { node });
         Ok(())
+    }
+
+    /// Makes a file what was synced of it, as long as it is now: sizes are not lost with pages.
+    fn lose(&mut self, node: Node) {
+        self.log.push(Op::Lost { node });
+        let mut replay = Replay::default();
+        self.log.iter().for_each(|op| replay.apply(op));
+        if let (Some(kept), Ok(file)) = (replay.seen(node), self.file(node)) {
+            *file = kept.to_vec();
+        }
     }
 
     fn add(&mut self, (dir, name): &Name, content: Content) -> Result<Node, Errno> {

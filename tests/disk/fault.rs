@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use fuser::Errno;
 
+use crate::disk::Node;
+
 /// A kind of operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -16,6 +18,8 @@ pub(crate) enum Kind {
     Rename,
     Unlink,
     Sync,
+    /// A name, what it stands for, the names in a directory.
+    Look,
 }
 
 /// What happens instead.
@@ -32,6 +36,11 @@ pub(crate) enum Fault {
     ReadOnly,
     /// From here on the disk is not there.
     Gone,
+    /// From here on the page that was asked for first cannot be read.
+    Bad,
+    /// A sync fails, and the device has nothing of what was written since the last one that did not.
+    /// The kernel goes on showing what it holds.
+    Lost,
 }
 
 /// What goes wrong, and how often each kind of operation was asked for.
@@ -43,6 +52,8 @@ pub(crate) struct Faults {
     pub(crate) capacity: usize,
     /// Whether nothing may change.
     pub(crate) read_only: bool,
+    /// The page of a file that cannot be read.
+    pub(crate) bad: Option<(Node, usize)>,
     /// What every operation fails with, since the disk is not there any more.
     pub(crate) gone: Option<Errno>,
     /// How long a sync takes, so that what comes before it shows.
@@ -60,6 +71,7 @@ impl Default for Faults {
             next: None,
             capacity: 1 << 32,
             read_only: false,
+            bad: None,
             gone: None,
             sync_takes: Duration::ZERO,
             hangs: false,
@@ -80,7 +92,7 @@ impl Faults {
     pub(crate) fn meet(&mut self, kind: Kind) -> Result<Option<Fault>, Errno> {
         self.reach()?;
         *self.counts.entry(kind).or_default() += 1;
-        if self.read_only && !matches!(kind, Kind::Open | Kind::Read | Kind::Sync) {
+        if self.read_only && !matches!(kind, Kind::Open | Kind::Read | Kind::Sync | Kind::Look) {
             return Err(Errno::EROFS);
         }
         match &mut self.next {
@@ -101,7 +113,7 @@ impl Faults {
     fn begin(&mut self, fault: Fault) -> Result<Option<Fault>, Errno> {
         match fault {
             Fault::Error(errno) => Err(errno),
-            Fault::Short => Ok(Some(Fault::Short)),
+            Fault::Short | Fault::Bad | Fault::Lost => Ok(Some(fault)),
             Fault::Hang => {
                 self.hangs = true;
                 Err(Errno::EAGAIN)

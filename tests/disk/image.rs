@@ -73,17 +73,17 @@ enum Change {
     Size(usize),
 }
 
-/// A change of names; it touches the directories of both.
+/// A change of names, all of it or nothing; it touches the directories of all.
 #[derive(Debug)]
 struct Naming {
     at: usize,
     taken: Option<Name>,
-    given: Option<(Name, Node)>,
+    given: Vec<(Name, Node)>,
 }
 
 impl Naming {
     fn touches(&self, dir: Node) -> bool {
-        let given = self.given.as_ref().map(|(name, _)| name);
+        let given = self.given.iter().map(|(name, _)| name);
         self.taken.iter().chain(given).any(|(it, _)| *it == dir)
     }
 
@@ -107,20 +107,23 @@ impl Replay {
     pub(crate) fn apply(&mut self, op: &Op) {
         self.at += 1;
         let at = self.at;
-        let mut naming = |taken: Option<&Name>, given| {
+        let mut naming = |taken: Option<&Name>, given: &[(&Name, Node)]| {
+            let given = given.iter().map(|(name, node)| ((*name).clone(), *node)).collect();
             self.namings.push(Naming { at, taken: taken.cloned(), given });
         };
         match op {
             Op::Create { name, node } => {
-                naming(None, Some((name.clone(), *node)));
+                naming(None, &[(name, *node)]);
                 self.files.insert(*node, File::default());
             }
-            Op::Mkdir { name, node } => naming(None, Some((name.clone(), *node))),
-            Op::Rename { from, to, node } => naming(Some(from), Some((to.clone(), *node))),
-            Op::Unlink { name } => naming(Some(name), None),
+            Op::Mkdir { name, node } => naming(None, &[(name, *node)]),
+            Op::Rename { from, to, node } => naming(Some(from), &[(to, *node)]),
+            Op::Exchange { one, other } => naming(None, &[(&one.0, one.1), (&other.0, other.1)]),
+            Op::Unlink { name } => naming(Some(name), &[]),
             Op::Write { node, at: from, bytes } => self.file(*node).write(at, *from, bytes),
             Op::Truncate { node, size } => self.file(*node).truncate(at, *size),
             Op::Sync { node } => self.sync(*node),
+            Op::Lost { node } => self.lose(*node),
             Op::Mark(_) => {}
         }
     }
@@ -140,6 +143,21 @@ impl Replay {
                 naming.apply(&mut self.names);
             }
         }
+    }
+
+    /// A directory loses nothing: its names are in a journal.
+    fn lose(&mut self, node: Node) {
+        if let Some(file) = self.files.get_mut(&node) {
+            let size = file.seen.len();
+            file.seen.clone_from(&file.synced);
+            file.seen.resize(size, 0);
+            file.changes = vec![(self.at, Change::Size(size))];
+        }
+    }
+
+    /// What programs see of a file when nobody keeps more of it in memory.
+    pub(crate) fn seen(&self, node: Node) -> Option<&[u8]> {
+        self.files.get(&node).map(|file| &*file.seen)
     }
 
     /// Bytes that are not synced.

@@ -1,6 +1,7 @@
 //! The disk as a file system that the kernel mounts: any program can work in it. It answers one
 //! request after the other, and no write waits in the kernel: what a program has written is in the
-//! log, in the order in which the program wrote.
+//! log, in the order in which the program wrote. Reads reach it too, unless the kernel is to keep
+//! what was read and written, as it does with every other disk.
 
 use std::{
     ffi::OsStr,
@@ -20,7 +21,7 @@ use tempfile::TempDir;
 
 use crate::{
     disk::{Disk, Mark, Name, Node, Op, Size},
-    fault::Faults,
+    fault::{Faults, Kind},
 };
 
 /// The kernel asks again each time.
@@ -38,13 +39,27 @@ pub(crate) struct Mount {
 }
 
 #[derive(Debug, Clone)]
-struct Shared(Arc<(Mutex<Disk>, Condvar)>);
+struct Shared {
+    state: Arc<(Mutex<Disk>, Condvar)>,
+    /// What the kernel is to do with files that are opened.
+    opened: FopenFlags,
+}
 
 impl Mount {
     /// An empty disk; none where the kernel lets us mount nothing, after saying so.
     pub(crate) fn new() -> Option<Self> {
+        Self::with(FopenFlags::FOPEN_DIRECT_IO)
+    }
+
+    /// The same, and the kernel keeps what is read and written.
+    pub(crate) fn cached() -> Option<Self> {
+        Self::with(FopenFlags::FOPEN_KEEP_CACHE)
+    }
+
+    fn with(opened: FopenFlags) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let shared = Shared(Arc::new((Mutex::new(Disk::new()), Condvar::new())));
+        let state = Arc::new((Mutex::new(Disk::new()), Condvar::new()));
+        let shared = Shared { state, opened };
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("onward-test".to_owned())];
         match fuser::spawn_mount(shared.clone(), dir.path(), &config) {
@@ -71,19 +86,19 @@ impl Mount {
     }
 
     pub(crate) fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.shared.0.0.lock().unwrap()
+        self.shared.state.0.lock().unwrap()
     }
 
     /// Something to put marks into the log with.
     pub(crate) fn marker(&self) -> impl Fn(Mark) + Clone + Send + Sync + 'static {
         let shared = self.shared.clone();
-        move |mark| shared.0.0.lock().unwrap().log.push(Op::Mark(mark))
+        move |mark| shared.state.0.lock().unwrap().log.push(Op::Mark(mark))
     }
 
     /// Changes what goes wrong. Whoever waits for an answer asks again.
     pub(crate) fn faults<T>(&self, change: impl FnOnce(&mut Faults) -> T) -> T {
         let result = change(&mut self.disk().faults);
-        self.shared.0.1.notify_all();
+        self.shared.state.1.notify_all();
         result
     }
 }
@@ -106,7 +121,7 @@ impl Drop for Mount {
 impl Shared {
     /// Works on the disk, after waiting for as long as it hangs.
     fn act<T>(&self, work: impl Fn(&mut Disk) -> Result<T, Errno>) -> Result<T, Errno> {
-        let (disk, healed) = &*self.0;
+        let (disk, healed) = &*self.state;
         let mut disk = disk.lock().unwrap();
         loop {
             let result = work(&mut disk);
@@ -119,7 +134,7 @@ impl Shared {
 
     /// Syncs, after the time that this takes on a disk.
     fn sync(&self, node: INodeNo, reply: ReplyEmpty) {
-        let takes = self.0.0.lock().unwrap().faults.sync_takes;
+        let takes = self.state.0.lock().unwrap().faults.sync_takes;
         let _ = crossbeam_channel::never::<()>().recv_timeout(takes);
         done(self.act(|disk| disk.sync(node.0)), reply);
     }
@@ -178,12 +193,22 @@ fn done(result: Result<(), Errno>, reply: ReplyEmpty) {
 
 impl Filesystem for Shared {
     fn lookup(&self, _: &Request, dir: INodeNo, it: &OsStr, reply: ReplyEntry) {
-        let found = self.act(|disk| disk.lookup(&name(dir, it)));
-        entered(found.and_then(|node| self.attr(node)), reply);
+        let found = self.act(|disk| {
+            disk.faults.meet(Kind::Look)?;
+            let node = disk.lookup(&name(dir, it))?;
+            Ok(attr(node, disk.size(node)?))
+        });
+        entered(found, reply);
     }
 
-    fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.attr(node.0) {
+    fn getattr(&self, _: &Request, node: INodeNo, open: Option<FileHandle>, reply: ReplyAttr) {
+        // What a kernel knows of an open file it has in memory.
+        let meets = |disk: &mut Disk| match open {
+            None => disk.faults.meet(Kind::Look).map(drop),
+            Some(_) => Ok(()),
+        };
+        let looked = self.act(meets);
+        match looked.and_then(|()| self.attr(node.0)) {
             Ok(attr) => reply.attr(&TTL, &attr),
             Err(error) => reply.error(error),
         }
@@ -230,13 +255,10 @@ impl Filesystem for Shared {
         reply: ReplyCreate,
     ) {
         match self.act(|disk| disk.create(name(dir, it))) {
-            Ok(node) => reply.created(
-                &TTL,
-                &attr(node, Some(0)),
-                Generation(0),
-                FileHandle(0),
-                FopenFlags::FOPEN_DIRECT_IO,
-            ),
+            Ok(node) => {
+                let attr = attr(node, Some(0));
+                reply.created(&TTL, &attr, Generation(0), FileHandle(0), self.opened);
+            }
             Err(error) => reply.error(error),
         }
     }
@@ -259,15 +281,18 @@ impl Filesystem for Shared {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        if !flags.is_empty() {
-            return reply.error(Errno::EINVAL);
-        }
-        done(self.act(|disk| disk.rename(name(from, old), name(to, new))), reply);
+        let names = || (name(from, old), name(to, new));
+        let rename: fn(&mut Disk, (Name, Name)) -> Result<(), Errno> = match flags {
+            RenameFlags::RENAME_EXCHANGE => |disk, (one, other)| disk.exchange(one, other),
+            none if none.is_empty() => |disk, (from, to)| disk.rename(from, to),
+            _ => return reply.error(Errno::EINVAL),
+        };
+        done(self.act(|disk| rename(disk, names())), reply);
     }
 
     fn open(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         match self.act(|disk| disk.open(node.0)) {
-            Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO),
+            Ok(()) => reply.opened(FileHandle(0), self.opened),
             Err(error) => reply.error(error),
         }
     }
@@ -329,6 +354,7 @@ impl Filesystem for Shared {
         mut reply: ReplyDirectory,
     ) {
         let listed = self.act(|disk| {
+            disk.faults.meet(Kind::Look)?;
             let entry = |(name, node): (&String, &Node)| {
                 let size = disk.size(*node)?;
                 Ok((name.clone(), *node, attr(*node, size).kind))
@@ -348,7 +374,7 @@ impl Filesystem for Shared {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        let (free, all) = self.0.0.lock().unwrap().space();
+        let (free, all) = self.state.0.lock().unwrap().space();
         let blocks = |bytes: usize| u64::try_from(bytes).unwrap() / u64::from(BLOCK);
         reply.statfs(blocks(all), blocks(free), blocks(free), 1 << 20, 1 << 20, BLOCK, 255, BLOCK);
     }

@@ -68,6 +68,16 @@ fn records_are_as_in_version_1() {
 }
 
 #[test]
+fn records_of_old_versions_read_as_what_they_meant() {
+    let fixture = fixture();
+    for (name, record) in records::old() {
+        let version = name.split(' ').nth(2).unwrap().trim_start_matches('v').parse().unwrap();
+        assert!(version < record.version(), "{name} is no longer written");
+        assert_eq!(Record::decode(record.kind(), version, &fixture[name]), Ok(record), "{name}");
+    }
+}
+
+#[test]
 fn every_kind_of_record_has_its_bytes() {
     let fixture = fixture();
     for kind in 0..=u16::MAX {
@@ -110,11 +120,13 @@ fn every_kind_of_row_has_its_bytes() {
 }
 
 #[test]
-fn the_memory_image_is_as_in_versions_1_and_2() {
+fn the_memory_image_is_as_in_versions_1_to_3() {
     let memory = rows::memory();
-    let known = check(&fixture(), "memory v2", &memory.encode());
+    let known = check(&fixture(), "memory v3", &memory.encode());
     assert_eq!(Memory::decode(&known), Ok(memory.clone()));
-    let first = Memory { restorations: Vec::new(), ..memory };
+    let second = Memory { forgotten_keys: BTreeMap::new(), ..memory };
+    assert_eq!(Memory::decode(&fixture()["memory v2"]), Ok(second.clone()));
+    let first = Memory { restorations: Vec::new(), ..second };
     assert_eq!(Memory::decode(&fixture()["memory v1"]), Ok(first));
 }
 
@@ -156,7 +168,8 @@ fn reasons_keep_their_numbers_and_names() {
     assert_eq!(
         set!(Refusal),
         "1 filter, 2 filter_unknown, 3 not_in_segment, 4 segment_unknown, 5 no_entry_key, \
-         6 already_active, 7 already_entered, 8 too_soon, 9 too_large, 10 too_old, 11 too_much_at_once"
+         6 already_active, 7 already_entered, 8 too_soon, 9 too_large, 10 too_old, 11 too_much_at_once, \
+         12 too_many_keys"
     );
     assert_eq!(set!(Skip), "1 no_address, 2 no_subscription, 3 template_error");
     assert_eq!(set!(Failure), "1 rejected, 2 exhausted");

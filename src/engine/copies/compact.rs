@@ -16,6 +16,7 @@ use crate::{
         self, DirectoryFormat, Head, SledStore, Store,
         beside::{Beside, Purpose},
         mirror::{Survey, mirror, survey},
+        there,
     },
 };
 
@@ -32,7 +33,7 @@ pub struct Compacted {
 
 /// Replaces `dir` by a copy without the space that nothing uses any more.
 pub fn compact(dir: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<Compacted> {
-    if !dir.join("db").exists() {
+    if !there::is_any(&dir.join("db"))? {
         return Err(store::Error::Missing { path: dir.to_owned() });
     }
     let beside = Beside::new(dir, Purpose::Compact)?;

@@ -18,7 +18,8 @@ use crate::{
     },
     machine::input::Input,
     store::{
-        self, DirectoryFormat, Inserted, LocalLog, Lock, Log, SledStore, Store, Tree,
+        self, DirectoryFormat, Head, HeadState, Inserted, LocalLog, Lock, Log, SledStore, Store,
+        Tree,
         backup::Backup,
         beside::{Beside, Purpose},
         mirror::Paced,
@@ -89,7 +90,7 @@ fn fill(
     let mut paced = Paced::new(&**store);
     let mut done = 0;
     backup.read_image(&mut |tree, key, value| paced.put(tree, key, value))?;
-    backup.read(&mut |position, bytes| {
+    let end = backup.read(&mut |position, bytes| {
         paced.make_room(bytes.len())?;
         let _span = trace_span!("restore_chunk").entered();
         if log.submit(position, bytes)? == Inserted::Occupied {
@@ -99,7 +100,9 @@ fn fill(
         tell(Progress { what: "restoring", done, total: backup.bytes() });
         Ok(())
     })?;
-    store.sync()
+    store.sync()?;
+    let (mut head, _) = Head::open(store.path())?;
+    head.write(&HeadState::of(&end, end.last_time()))
 }
 
 /// Replays the log, records that this is a copy, and saves a checkpoint.

@@ -31,6 +31,8 @@ pub struct Summary {
     pub enrolled: u64,
     /// Entries refused, by reason.
     pub refused: BTreeMap<String, u64>,
+    /// Entry keys forgotten because their customer had too many.
+    pub forgotten_keys: u64,
     /// Messages taken, by flow and step: `flow/step`.
     pub sent: BTreeMap<String, u64>,
     /// Messages not sent, by reason.
@@ -92,6 +94,7 @@ impl Summary {
             customers: counters.customers,
             enrolled: flows().map(|flow| flow.enrolled).sum(),
             refused: sums(flows().flat_map(|flow| &flow.refused)),
+            forgotten_keys: memory.forgotten_keys.values().sum(),
             sent: sent(partition),
             skipped: sums(steps().flat_map(|step| &step.skipped)),
             dead_letters: counters.dead_letters,

@@ -2,15 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crossbeam_channel::{select, tick};
+use crossbeam_channel::{Receiver, select, tick};
 use tracing::warn;
 
 use super::{Live, Message};
 use crate::{
+    base::{Timestamp, planted::is_planted},
     engine::{
         Error,
+        commit::Gauge,
+        present::Present,
         recover::{Opening, Owned, Site},
-        runner::Runner,
+        runner::{Deliveries, Report, Runner},
+        ticket::Reply,
         watch::Watch,
     },
     store,
@@ -42,37 +46,88 @@ impl Home {
     }
 }
 
+/// What is left of an engine that found no room: nothing of the partition, but everybody who talks
+/// to it, and the workers with what they have.
+pub(in crate::engine) struct Full {
+    gauge: Arc<Gauge>,
+    deliveries: Deliveries,
+    messages: Receiver<Message>,
+    reports: Receiver<Report>,
+    present: Present,
+    /// The time of the last record.
+    recorded: Timestamp,
+    home: Home,
+    stop: Option<Reply<()>>,
+}
+
 impl Live {
     /// A write found no room, so nobody knows what of it is there. Whoever waits is told so, and
     /// whoever comes is told that there is no room. Gives the engine that goes on, with the workers
     /// and what they have; none where it was stopped meanwhile.
     pub(super) fn await_room(self, cause: &store::Error) -> Result<Option<Self>, Error> {
-        warn!(%cause, "the disk is full: nothing is taken in or handed out until there is room");
-        let Self { runner, messages, reports, present, home, stop } = self;
-        let gauge = Arc::clone(runner.gauge());
-        let deliveries = runner.into_deliveries();
-        gauge.run_out(home.free_bytes()?);
+        let mut full = self.run_out(cause)?;
         let look = tick(LOOK_PERIOD);
         loop {
             select! {
-                recv(messages) -> message => {
+                recv(full.messages) -> message => {
                     let is_last = matches!(message, Ok(Message::Stop(_)) | Err(_));
                     if let Ok(message) = message {
-                        message.refuse(Error::NoSpace(gauge.reading()));
+                        full.refuse(message);
                     }
                     if is_last {
                         return Ok(None);
                     }
                 }
                 recv(look) -> _ => {
-                    gauge.note(home.free_bytes()?);
-                    if !gauge.is_low() && let Some(owned) = home.own()? {
-                        let runner = Runner::restart(owned, deliveries)?;
-                        let live = Self { runner, messages, reports, present, home, stop };
-                        return Ok(Some(live));
+                    if let Some(owned) = full.look()? {
+                        return Ok(Some(full.go_on(owned, Runner::restart)?));
                     }
                 }
             }
         }
+    }
+
+    /// Drops the partition.
+    pub(in crate::engine) fn run_out(self, cause: &store::Error) -> Result<Full, Error> {
+        warn!(%cause, "the disk is full: nothing is taken in or handed out until there is room");
+        let Self { runner, messages, reports, present, home, stop } = self;
+        let gauge = Arc::clone(runner.gauge());
+        let recorded = runner.partition.recorded_time();
+        let deliveries = runner.into_deliveries();
+        gauge.run_out(home.free_bytes()?);
+        Ok(Full { gauge, deliveries, messages, reports, present, recorded, home, stop })
+    }
+}
+
+impl Full {
+    fn refuse(&self, message: Message) {
+        message.refuse(Error::NoSpace(self.gauge.reading()));
+    }
+
+    /// Tells everybody who has come that there is no room.
+    #[cfg(test)]
+    pub(in crate::engine) fn refuse_all(&self) {
+        self.messages.try_iter().for_each(|message| self.refuse(message));
+    }
+
+    /// Looks whether there is room again, and opens the data where there is. The clock is looked at
+    /// as well: a disk that is full for days is no clock that leaps.
+    pub(in crate::engine) fn look(&mut self) -> Result<Option<Owned>, Error> {
+        if !is_planted!("blind_while_full") {
+            self.present.look(self.recorded)?;
+        }
+        self.gauge.note(self.home.free_bytes()?);
+        Ok(if self.gauge.is_low() { None } else { self.home.own()? })
+    }
+
+    /// The engine that goes on over what was opened.
+    pub(in crate::engine) fn go_on(
+        self,
+        owned: Owned,
+        restart: impl FnOnce(Owned, Deliveries) -> store::Result<Runner>,
+    ) -> Result<Live, Error> {
+        let Self { deliveries, messages, reports, present, home, stop, .. } = self;
+        let runner = restart(owned, deliveries)?;
+        Ok(Live { runner, messages, reports, present, home, stop })
     }
 }

@@ -23,7 +23,7 @@ pub(in crate::engine) struct Deliveries {
 }
 
 impl Deliveries {
-    pub(super) fn new(outbound: Outbound) -> Self {
+    pub(in crate::engine) fn new(outbound: Outbound) -> Self {
         let (ready, out, taken) = Default::default();
         Self { outbound, ready, out, taken, holding: false }
     }

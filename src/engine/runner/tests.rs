@@ -69,7 +69,7 @@ fn records_of_processes_that_were_killed_count_towards_a_checkpoint() {
 fn a_stepped_runner_learns_what_is_durable_from_steps_alone() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let owned = recover::own_store(&store, &opening()).unwrap();
-    let (mut runner, worker) = Runner::stepped(owned, no_workers()).unwrap();
+    let (mut runner, worker) = Runner::stepped(owned, Deliveries::new(no_workers())).unwrap();
     let step = || worker.lock().unwrap().step(false);
     assert_eq!(step(), Stepped::Idle);
     change(&mut runner, 0);

@@ -375,6 +375,10 @@ impl Callers {
         let seen = match seen {
             Ok(seen) => seen,
             Err(Error::Unknown) => return String::from("unknown"),
+            Err(Error::NoSpace(_)) => {
+                self.no_space += 1;
+                return String::from("no space");
+            }
             Err(error) => panic!("{sent:?}: {error}"),
         };
         self.answered_questions += 1;

@@ -2,12 +2,16 @@
 //! it but damage.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::{rng::Rng, swarm::Faults};
+use super::{
+    rng::Rng,
+    swarm::{FREE_BYTES_MIN, Faults},
+};
 use crate::{
     engine::commit::Worker,
     store::{self, Entry, Error, Inserted, MemoryStore, Store, Tree},
@@ -21,6 +25,7 @@ pub(super) struct Failures {
     pub(super) unknown: u64,
     pub(super) syncs: u64,
     pub(super) reads: u64,
+    pub(super) full: u64,
 }
 
 impl Failures {
@@ -29,6 +34,7 @@ impl Failures {
         self.unknown += it.unknown;
         self.syncs += it.syncs;
         self.reads += it.reads;
+        self.full += it.full;
     }
 }
 
@@ -44,10 +50,15 @@ pub(super) enum Owner {
     },
 }
 
+/// What was synced of the log and has been trimmed since, by key: a clean stop may trim what nobody
+/// outside has read yet.
+pub(super) type Attic = Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>;
+
 /// One engine's handle of the disk.
 #[derive(Debug)]
 pub(super) struct Handle {
     inner: MemoryStore,
+    attic: Attic,
     state: Mutex<State>,
     /// A deposed owner that may get in between any two writes.
     rival: Option<Arc<Mutex<Worker>>>,
@@ -59,6 +70,8 @@ struct State {
     faults: Faults,
     owner: Owner,
     has_failed: bool,
+    /// It failed for want of room.
+    is_full: bool,
     is_calm: bool,
     /// Writes until the power fails.
     fuse: Option<u64>,
@@ -70,6 +83,7 @@ struct State {
 impl Handle {
     pub(super) fn new(
         inner: MemoryStore,
+        attic: &Attic,
         faults: Faults,
         rng: Rng,
         rival: Option<Arc<Mutex<Worker>>>,
@@ -79,12 +93,13 @@ impl Handle {
             faults,
             owner: Owner::Current,
             has_failed: false,
+            is_full: false,
             is_calm: false,
             fuse: None,
             left: None,
             failures: Failures::default(),
         };
-        Self { inner, state: Mutex::new(state), rival }
+        Self { inner, attic: Arc::clone(attic), state: Mutex::new(state), rival }
     }
 
     pub(super) fn depose(&self, stubborn: bool) {
@@ -92,6 +107,14 @@ impl Handle {
         state.owner = Owner::Deposed { stubborn };
         state.faults = Faults::default();
         state.fuse = None;
+    }
+
+    /// Opened again after the disk was full.
+    pub(super) fn reopen(&self) {
+        let mut state = self.state();
+        if std::mem::take(&mut state.is_full) {
+            state.has_failed = false;
+        }
     }
 
     /// From now on nothing fails.
@@ -148,6 +171,12 @@ impl Handle {
                 return Err(fault("write to"));
             }
         }
+        if let Some(error) = state.fills_up(&self.inner) {
+            if state.rng.coin() {
+                write(&self.inner)?;
+            }
+            return Err(error);
+        }
         let rate = state.faults.writes;
         if state.rng.one_in(rate) {
             state.failures.writes += 1;
@@ -182,13 +211,32 @@ impl Handle {
 }
 
 impl State {
+    /// Whether the disk is full now, as the seed says.
+    fn fills_up(&mut self, inner: &MemoryStore) -> Option<Error> {
+        let rate = self.faults.full;
+        self.rng.one_in(rate).then(|| {
+            self.failures.full += 1;
+            (self.has_failed, self.is_full) = (true, true);
+            inner.set_free_bytes(FREE_BYTES_MIN / 2);
+            no_space()
+        })
+    }
+
     /// After an error every further call fails.
     fn check(&self) -> store::Result<()> {
+        if self.is_full {
+            return Err(no_space());
+        }
         if self.has_failed {
             return Err(Error::Poisoned { path: PathBuf::from("simulated") });
         }
         Ok(())
     }
+}
+
+fn no_space() -> Error {
+    let source = io::ErrorKind::StorageFull.into();
+    Error::Io { what: "write to", path: PathBuf::from("simulated"), source }
 }
 
 fn fault(what: &'static str) -> Error {
@@ -253,6 +301,9 @@ impl Store for Handle {
             // Whoever removes looks whether it is gone.
             self.state().has_failed = true;
         }
+        if let Some(value) = self.inner.synced(tree, key).filter(|_| tree == Tree::Log) {
+            self.attic.lock().unwrap().insert(key.to_vec(), value);
+        }
         self.write(tree, (), |it| it.remove(tree, key))
     }
 
@@ -262,6 +313,9 @@ impl Store for Handle {
         state.check()?;
         if state.owner != Owner::Current {
             return Ok(());
+        }
+        if let Some(error) = state.fills_up(&self.inner) {
+            return Err(error);
         }
         let rate = state.faults.syncs;
         if state.rng.one_in(rate) {
@@ -283,11 +337,12 @@ impl Store for Handle {
 
 /// What is synced of the log, as nobody but a power cut sees it.
 #[derive(Debug)]
-pub(super) struct Synced(pub(super) MemoryStore);
+pub(super) struct Synced(pub(super) MemoryStore, pub(super) Attic);
 
 impl Store for Synced {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.0.synced(tree, key))
+        let trimmed = || self.1.lock().unwrap().get(key).filter(|_| tree == Tree::Log).cloned();
+        Ok(self.0.synced(tree, key).or_else(trimmed))
     }
 
     /// Positions are dense: a log is read by its keys.

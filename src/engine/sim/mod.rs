@@ -12,15 +12,19 @@
 //! A world is a machine that may lose its power (what was synced stays, and any beginning of the
 //! rest), processes that are killed, engines that depose each other, a disk that fails (the write
 //! may be there all the same), workers that are slow, silent or lie, callers that repeat themselves,
-//! and a clock that leaps. In a second test the log also loses its end, once ([`loss`]). How much of each is drawn per seed. At the end nothing fails any more,
-//! time goes on, and everything owed must have happened.
+//! a disk that fills up and is emptied, and a clock that leaps by hours or years, before engines that
+//! believe it and engines that do not. In a second test the log also loses its end, once ([`loss`]).
+//! How much of each is drawn per seed. At the end nothing fails any more, time goes on, and
+//! everything owed must have happened.
 
 mod callers;
 mod disk;
 mod loss;
 mod rng;
+mod room;
 mod settle;
 mod swarm;
+mod time;
 mod totals;
 mod walks;
 mod witness;
@@ -111,6 +115,7 @@ fn no_seed_breaks_a_promise() {
     assert!(failed.is_empty(), "these seeds fail: {failed:?}");
     assert!(totals.acknowledged > 10 * totals.seeds && totals.deliveries > totals.seeds);
     assert!(totals.cuts > 0 && totals.kills > 0 && totals.takeovers > 0);
+    assert!(totals.clock_stops > 0 && totals.clock_refusals > 0 && totals.refilled > 0);
 }
 
 #[test]

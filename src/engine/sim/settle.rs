@@ -84,7 +84,9 @@ impl World {
         let due = running.live.runner.partition.next_due().unwrap();
         let Some(due) = due.filter(|due| *due < Timestamp::MAX) else { return false };
         let was_due = due <= self.clock.now();
-        self.show(due.max(self.clock.now()));
+        let check = running.check;
+        let to = due.min(self.believable(check));
+        self.show(to.max(self.clock.now()));
         // A timer that is due and does nothing is stale, and gone once it was looked at.
         self.round();
         let running = self.running.as_mut().expect("an engine runs between steps");

@@ -2,7 +2,10 @@
 //! few seeds some faults are absent and others everywhere.
 
 use super::rng::Rng;
-use crate::base::{Limits, Span, limits::PAGE_BYTES_MAX};
+use crate::{
+    base::{Limits, Span, limits::PAGE_BYTES_MAX},
+    engine::ClockCheck,
+};
 
 /// Free bytes below which an engine takes nothing in.
 pub(super) const FREE_BYTES_MIN: u64 = 1_000_000;
@@ -62,6 +65,10 @@ pub(super) struct Swarm {
     pub(super) slice_bytes: usize,
     /// A takeover leaves an owner that does not heed conflicts.
     pub(super) stubborn: u64,
+    /// Whether an engine believes any clock.
+    pub(super) check: ClockCheck,
+    /// A leap ahead is one of years.
+    pub(super) years: u64,
 }
 
 /// How often the disk fails.
@@ -70,6 +77,8 @@ pub(super) struct Faults {
     pub(super) writes: u64,
     pub(super) syncs: u64,
     pub(super) reads: u64,
+    /// Writes and syncs that find the disk full.
+    pub(super) full: u64,
 }
 
 fn rate(rng: &mut Rng, typical: u64, extreme: u64) -> u64 {
@@ -77,7 +86,9 @@ fn rate(rng: &mut Rng, typical: u64, extreme: u64) -> u64 {
 }
 
 impl Swarm {
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    pub(super) fn draw(seed: u64, rng: &mut Rng) -> Self {
+        // Later ideas draw from a stream of their own, so that old seeds stay what they are.
+        let mut later = Rng::new(!seed ^ 33);
         let acts = vec![
             (Act::Call, rate(rng, 300, 1_500).max(40)),
             (Act::Round, rate(rng, 400, 1_200).max(80)),
@@ -96,6 +107,7 @@ impl Swarm {
             writes: rate(rng, 300, 30),
             syncs: rate(rng, 300, 30),
             reads: rate(rng, 2_000, 200),
+            full: rate(&mut later, 200, 20),
         };
         let limits = Limits {
             cache_bytes: rng.pick(&[1, 3_000, 20_000, 1 << 28]),
@@ -134,6 +146,8 @@ impl Swarm {
             long: rate(rng, 4, 1),
             slice_bytes: rng.pick(&[PAGE_BYTES_MAX, 3 * PAGE_BYTES_MAX, 1 << 20]),
             stubborn: rate(rng, 2, 1),
+            check: later.pick(&[ClockCheck::Strict, ClockCheck::Trust]),
+            years: rate(&mut later, 20, 2),
         }
     }
 }

@@ -20,6 +20,11 @@ pub(super) struct Totals {
     pub(super) takeovers: u64,
     pub(super) restarts: u64,
     pub(super) stops: u64,
+    /// Clocks that an engine did not believe: while it ran, and when it started.
+    pub(super) clock_stops: u64,
+    pub(super) clock_refusals: u64,
+    /// Full disks that an engine found room on again by itself.
+    pub(super) refilled: u64,
     pub(super) verified: u64,
     pub(super) failures: Failures,
 }
@@ -41,6 +46,9 @@ impl Totals {
         self.takeovers += it.takeovers;
         self.restarts += it.restarts;
         self.stops += it.stops;
+        self.clock_stops += it.clock_stops;
+        self.clock_refusals += it.clock_refusals;
+        self.refilled += it.refilled;
         self.verified += it.verified;
         self.failures.add(&it.failures);
     }

@@ -11,7 +11,7 @@ use crate::{
     engine::recover,
     machine::record::{CustomerChanged, EventReceived, Record},
     model::Flow,
-    store::{self, Effect, Fold, LocalLog, Log, MemoryStore, chunk},
+    store::{self, Effect, Fold, LocalLog, Log, chunk},
 };
 
 /// What outside can count of the log, up to some record.
@@ -67,15 +67,10 @@ impl Witness {
         self.fold.last_lsn()
     }
 
-    /// Reads on to the end of what is durable in `disk`. `clock_max` is the latest time that any
+    /// Reads on to the end of what is durable on the disk. `clock_max` is the latest time that any
     /// clock has shown.
-    pub(super) fn read_on(
-        &mut self,
-        disk: &MemoryStore,
-        clock_max: Timestamp,
-        reported: &Reported,
-    ) {
-        let log = LocalLog::new(std::sync::Arc::new(Synced(disk.clone())), PartitionId(0));
+    pub(super) fn read_on(&mut self, disk: Synced, clock_max: Timestamp, reported: &Reported) {
+        let log = LocalLog::new(std::sync::Arc::new(disk), PartitionId(0));
         while let Some((position, bytes)) = log.read(self.fold.position()).unwrap() {
             let chunk = chunk::decode(&bytes).expect("a durable chunk decodes");
             let effect = self.fold.offer(position, chunk).expect("the durable log folds");

@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 
 use super::{
     callers::{self, Callers},
-    disk::Handle,
+    disk::{Attic, Handle, Synced},
     rng::Rng,
     swarm::{Act, FREE_BYTES_MIN, Faults, Swarm},
     totals::Totals,
@@ -17,14 +17,13 @@ use super::{
     workers::Workers,
 };
 use crate::{
-    base::{Clock, InstanceId, Lsn, Span, Timestamp},
+    base::{Clock, InstanceId, Lsn, Timestamp},
     engine::{
         AcceptLoss, ClockCheck, Engine, Error, Opening,
         commit::{Stepped, Worker},
         live::{Home, Live},
-        present::{Past, Present},
-        recover::{self, Site},
-        runner::{Report, Runner, reports},
+        recover::{self, Owned, Site},
+        runner::{Deliveries, Report, Runner, reports},
         verify::verify,
     },
     store::{self, MemoryStore, Store},
@@ -36,7 +35,7 @@ const VERIFY_EVERY: u64 = 4;
 
 /// A clock that shows what the simulation says.
 #[derive(Debug)]
-pub(super) struct Shown(AtomicI64);
+pub(super) struct Shown(pub(super) AtomicI64);
 
 impl Clock for Shown {
     fn now(&self) -> Timestamp {
@@ -44,13 +43,18 @@ impl Clock for Shown {
     }
 }
 
+/// What would be a commit thread.
+pub(super) type Stepping = Arc<Mutex<Worker>>;
+
 /// An engine that runs.
 pub(super) struct Running {
-    engine: Engine,
+    pub(super) engine: Engine,
     pub(super) live: Live,
-    pub(super) worker: Arc<Mutex<Worker>>,
+    pub(super) worker: Stepping,
     pub(super) handle: Arc<Handle>,
     pub(super) reports: Sender<Report>,
+    /// Whether it believes any clock.
+    pub(super) check: ClockCheck,
 }
 
 /// Everything there is.
@@ -59,12 +63,18 @@ pub(super) struct World {
     pub(super) swarm: Swarm,
     is_traced: bool,
     pub(super) disk: MemoryStore,
+    pub(super) attic: Attic,
     pub(super) running: Option<Running>,
     /// The last record that is left and the last acknowledged, where some were lost.
     pub(super) loss: Option<(Lsn, Lsn)>,
-    pub(super) deposed: Vec<Arc<Mutex<Worker>>>,
+    pub(super) deposed: Vec<Stepping>,
     pub(super) clock: Arc<Shown>,
+    /// The latest time that an engine may have believed.
     pub(super) clock_max: Timestamp,
+    /// The latest time that the engine has seen the clock show; earlier engines, until one starts.
+    pub(super) seen: Timestamp,
+    /// Whether the next engine is told to believe the clock.
+    pub(super) is_trusting: bool,
     pub(super) witness: Witness,
     pub(super) workers: Workers,
     pub(super) callers: Callers,
@@ -74,7 +84,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, is_traced: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let swarm = Swarm::draw(&mut rng);
+        let swarm = Swarm::draw(seed, &mut rng);
         let refusals = swarm.refusals;
         let start = Timestamp::parse("2027-01-05T00:00:00Z").unwrap();
         Self {
@@ -82,11 +92,14 @@ impl World {
             swarm,
             is_traced,
             disk: MemoryStore::new(),
+            attic: Attic::default(),
             running: None,
             loss: None,
             deposed: Vec::new(),
             clock: Arc::new(Shown(AtomicI64::new(start.micros()))),
             clock_max: start,
+            seen: start,
+            is_trusting: false,
             witness: Witness::new(INSTANCE, callers::documents()),
             workers: Workers::new(seed, refusals),
             callers: Callers::new(),
@@ -196,48 +209,29 @@ impl World {
         }
     }
 
-    fn tick(&mut self) {
-        let span = match self.rng.below(10) {
-            0..6 => Span::millis(self.rng.between(0, 20_000)),
-            6..8 => Span::seconds(self.rng.between(0, 300)),
-            8 => Span::seconds(self.rng.between(0, 9_000)),
-            _ => Span::hours(self.rng.between(0, 23)),
-        };
-        let now = self.clock.now();
-        let to = if self.rng.one_in(self.swarm.leaps) {
-            match self.rng.below(3) {
-                0 => now.minus(Span::minutes(self.rng.between(0, 3_000))),
-                1 => now.minus(span),
-                _ => now.plus(Span::days(self.rng.between(1, 10))),
-            }
-        } else {
-            now.plus(span)
-        };
-        self.show(to);
-    }
-
-    pub(super) fn show(&mut self, to: Timestamp) {
-        self.clock.0.store(to.micros(), Ordering::Relaxed);
-        self.clock_max = self.clock_max.max(to);
-        self.say(|_| String::from("is the time"));
-    }
-
     /// The partition's thread does a round; whatever it let out is looked at before anything else
     /// happens. Whether anything left.
     pub(super) fn round(&mut self) -> bool {
+        let is_believed = self.believes();
         let running = self.running.as_mut().expect("an engine runs between steps");
         let result = running.live.round();
         let has_left = self.look();
-        if let Err(error) = result {
-            self.stopped(&error);
+        match result {
+            Ok(()) => assert!(is_believed, "a clock that leapt is believed"),
+            Err(Error::Clock { .. }) => {
+                assert!(!is_believed, "a clock that did not leap is not believed");
+                self.clock_stops();
+            }
+            Err(error) => self.stopped(&error),
         }
         has_left
     }
 
     /// Looks at what left the engine; whether anything did.
     pub(super) fn look(&mut self) -> bool {
-        let Self { witness, workers, disk, .. } = self;
-        witness.read_on(disk, self.clock_max, &workers.reported);
+        let Self { witness, workers, disk, attic, .. } = self;
+        let synced = Synced(disk.clone(), Attic::clone(attic));
+        witness.read_on(synced, self.clock_max, &workers.reported);
         let mut has_left = false;
         while let Some((id, attempt)) = self.workers.look() {
             has_left = true;
@@ -257,6 +251,12 @@ impl World {
     fn stopped(&mut self, error: &Error) {
         self.say(|_| format!("the engine stops: {error}"));
         let Error::Store(error) = error else { panic!("the engine stops: {error}") };
+        let is_cut = self.running.as_ref().is_some_and(|it| it.handle.left().is_some());
+        if error.is_no_space() && !is_cut { self.run_out(error) } else { self.gives_up(error) }
+    }
+
+    /// What failed ends the engine, and another one starts.
+    pub(super) fn gives_up(&mut self, error: &store::Error) {
         if let Some(left) = self.running.as_ref().and_then(|it| it.handle.left()) {
             return self.power_cut(left);
         }
@@ -266,7 +266,7 @@ impl World {
         self.open();
     }
 
-    fn check_fault(&self, error: &store::Error) {
+    pub(super) fn check_fault(&self, error: &store::Error) {
         let is_ours = matches!(error, store::Error::Io { .. } | store::Error::Poisoned { .. });
         let is_rival = matches!(error, store::Error::Conflict { .. }) && self.totals.takeovers > 0;
         assert!(is_ours || is_rival, "nothing failed, and the engine stops: {error}");
@@ -279,7 +279,7 @@ impl World {
         }
     }
 
-    fn power_cut(&mut self, left: MemoryStore) {
+    pub(super) fn power_cut(&mut self, left: MemoryStore) {
         self.totals.cuts += 1;
         self.end("the power fails");
         self.deposed.clear();
@@ -296,7 +296,7 @@ impl World {
         self.look();
     }
 
-    fn count_failures(&mut self, handle: &Handle) {
+    pub(super) fn count_failures(&mut self, handle: &Handle) {
         self.totals.failures.add(&handle.failures());
     }
 
@@ -307,6 +307,11 @@ impl World {
         let running = self.running.as_mut().expect("an engine runs between steps");
         running.live.runner.hold_deliveries();
         self.round();
+        self.close();
+    }
+
+    /// What was decided is written, and another engine starts.
+    pub(super) fn close(&mut self) {
         let Some(Running { live, handle, engine, .. }) = self.running.take() else { return };
         let result = live.close(Ok(()));
         self.look();
@@ -331,18 +336,20 @@ impl World {
             assert!(attempt < 20, "it never opens");
             match self.try_open(faults) {
                 Ok(()) => return,
-                Err(error) => {
+                Err(Error::Store(error)) => {
                     self.say(|_| format!("does not open: {error}"));
                     self.check_fault(&error);
                 }
+                Err(Error::Clock { .. }) => self.clock_refused(),
+                Err(error) => panic!("does not open: {error}"),
             }
         }
     }
 
-    fn try_open(&mut self, faults: Faults) -> store::Result<()> {
+    fn try_open(&mut self, faults: Faults) -> Result<(), Error> {
         let rival = self.deposed.last().cloned();
         let rng = self.rng.fork();
-        let handle = Arc::new(Handle::new(self.disk.clone(), faults, rng, rival));
+        let handle = Arc::new(Handle::new(self.disk.clone(), &self.attic, faults, rng, rival));
         let result = self.start(&handle);
         if result.is_err() {
             self.count_failures(&handle);
@@ -350,11 +357,31 @@ impl World {
         result
     }
 
-    fn start(&mut self, handle: &Arc<Handle>) -> store::Result<()> {
+    fn start(&mut self, handle: &Arc<Handle>) -> Result<(), Error> {
         let limits = self.swarm.limits.clone();
         let opening = Opening { instance: INSTANCE, limits, accept_loss: AcceptLoss::No };
         let store: Arc<dyn Store> = Arc::<Handle>::clone(handle);
         let mut owned = recover::own_store(&store, &opening)?;
+        self.check_owned(&mut owned)?;
+        let deliveries = Deliveries::new(self.workers.outbound(self.rng.fork()));
+        let (runner, worker) = Runner::stepped(owned, deliveries)?;
+        worker.lock().unwrap().slice(self.swarm.slice_bytes);
+        let latest = runner.partition.latest();
+        let (reports, inbox) = reports();
+        let present = self.look_first(&runner)?;
+        let watch = Arc::clone(runner.watch());
+        let home = Home { site: Site::Store(store), opening, watch };
+        let (engine, live) = Engine::over(runner, inbox, present, home);
+        let (handle, check) = (Arc::clone(handle), self.check());
+        self.is_trusting = false;
+        self.running = Some(Running { engine, live, worker, handle, reports, check });
+        self.say(|_| format!("opened at {latest}"));
+        self.look();
+        Ok(())
+    }
+
+    /// What was opened has all that was durable, and sometimes everything is compared.
+    pub(super) fn check_owned(&mut self, owned: &mut Owned) -> store::Result<()> {
         let latest = owned.partition.latest();
         // The head says what was lost until the log says so itself.
         owned.loss = self.loss.filter(|_| owned.partition.memory().renamed_at().is_none());
@@ -368,20 +395,6 @@ impl World {
             assert_eq!(found.differences, Vec::<String>::new(), "verify, after opening");
             self.totals.verified += 1;
         }
-        let outbound = self.workers.outbound(self.rng.fork());
-        let (runner, worker) = Runner::stepped(owned, outbound)?;
-        worker.lock().unwrap().slice(self.swarm.slice_bytes);
-        let (reports, inbox) = reports();
-        let clock: Arc<dyn Clock> = Arc::<Shown>::clone(&self.clock);
-        // Whatever the clock shows: how it may leap is the business of other tests.
-        let past = Past { recorded: None, alive: Timestamp::EPOCH };
-        let present = Present::start(clock, ClockCheck::Trust, past).expect("any clock is fine");
-        let watch = Arc::clone(runner.watch());
-        let home = Home { site: Site::Store(store), opening, watch };
-        let (engine, live) = Engine::over(runner, inbox, present, home);
-        self.running = Some(Running { engine, live, worker, handle: Arc::clone(handle), reports });
-        self.say(|_| format!("opened at {latest}"));
-        self.look();
         Ok(())
     }
 }

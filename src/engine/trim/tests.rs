@@ -7,7 +7,11 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     base::InstanceId,
-    engine::{history::Logged, runner::Outbound, verify::verify},
+    engine::{
+        history::Logged,
+        runner::{Deliveries, Outbound},
+        verify::verify,
+    },
     machine::{input::Input, record::Source},
     model::CustomerUpdate,
     store::{Entry, Error, Inserted, LocalLog, Log},
@@ -83,7 +87,7 @@ fn written() -> MemoryStore {
         };
         let outbound: Outbound = Box::new(|delivery| Err(Box::new(delivery)));
         let owned = recover::own_store(&shared, &opening).unwrap();
-        let (mut runner, _worker) = Runner::stepped(owned, outbound).unwrap();
+        let (mut runner, _worker) = Runner::stepped(owned, Deliveries::new(outbound)).unwrap();
         for hour in (0..24).step_by(2) {
             let now = Timestamp::EPOCH.plus(Span::hours(day * 24 + hour));
             let (id, pad) = ((day * 5 + hour) % 31, "x".repeat(600));

@@ -41,6 +41,26 @@ pub enum Source {
     },
 }
 
+/// What an entry does to the keys that a customer is remembered by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyChange {
+    /// Distance to the enrollment that the same key began before.
+    pub before: Option<Back>,
+    /// The key that goes for the new one.
+    pub forgets: Option<Forgotten>,
+}
+
+/// An entry key that is no longer remembered, because the customer has too many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Distance to the latest enrollment that it began.
+    pub enrollment: Back,
+    /// The number of that flow.
+    pub flow: u32,
+    /// The key.
+    pub key: String,
+}
+
 /// Which enrollment a record belongs to, and where in its flow it stands. Everything that a
 /// counter or an index needs is here, so that each applies the record without looking further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -178,10 +178,17 @@ fn happenings() -> impl Strategy<Value = Record> {
 
 fn steps() -> impl Strategy<Value = Record> {
     let enrolled = (back(), customer_id(), any::<(u64, u32, u32)>(), of(".{0,20}"), trigger());
+    let forgets = (back(), any::<u32>(), ".{0,20}").prop_map(|(enrollment, flow, key)| Forgotten {
+        enrollment,
+        flow,
+        key,
+    });
+    let keys =
+        (of(back()), of(forgets)).prop_map(|(before, forgets)| KeyChange { before, forgets });
     prop_oneof![
-        (enrolled, any::<Option<u32>>()).prop_map(|(enrolled, campaign)| {
+        (enrolled, any::<Option<u32>>(), of(keys)).prop_map(|(enrolled, campaign, keys)| {
             let (event, customer, (place, flow, version), key, trigger) = enrolled;
-            Enrolled { event, customer, place, flow, version, key, campaign, trigger }.into()
+            Enrolled { event, customer, place, flow, version, key, campaign, trigger, keys }.into()
         }),
         (at(), time(), of(".{0,9}"), of(".{0,9}")).prop_map(|(at, due, zone, zone_data)| {
             WaitStarted { at, due, zone, zone_data }.into()
@@ -319,6 +326,7 @@ pub(super) fn row() -> impl Strategy<Value = Row> {
         (time(), lsn(), any::<u32>()).prop_map(|(started_at, latest, count)| {
             Row::Entry(Entry { started_at, latest, count })
         }),
+        vec(lsn(), 0..9).prop_map(Row::EntryKeys),
         enrollment().prop_map(|enrollment| Row::Enrollment(Box::new(enrollment))),
         letter.prop_map(|(enrollment, (visit, subscription, place, attempts), error, at)| {
             Row::DeadLetter(DeadLetter {

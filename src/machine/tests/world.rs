@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    base::{ContentHash, PartitionId, Timestamp},
+    base::{ContentHash, Lsn, PartitionId, Timestamp},
     machine::{
         apply::{Projections, TimerSet, apply, rows_of},
         catalog::Catalog,
@@ -60,7 +60,7 @@ impl World {
         let Decision { records, answer } = self.decide(now, input)?;
         for record in &records {
             let lsn = self.memory.next_lsn();
-            self.named = rows_of(lsn, record);
+            self.name_rows_of(lsn, record);
             apply(self, PARTITION, lsn, now, record);
         }
         if matches!(answer, Answer::Published { .. }) {
@@ -69,6 +69,11 @@ impl World {
             self.catalog.refresh(&self.memory, read).unwrap();
         }
         Ok((answer, records))
+    }
+
+    /// Only the rows that this record names may change next.
+    pub(super) fn name_rows_of(&mut self, lsn: Lsn, record: &Record) {
+        self.named = rows_of(lsn, record);
     }
 
     fn decide(&self, now: Timestamp, input: &Input) -> Result<Decision, Rejection> {
@@ -132,7 +137,7 @@ impl View for Glimpse<'_> {
 }
 
 impl Projections for World {
-    fn row(&mut self, _: crate::base::Lsn, key: Key, change: &mut dyn FnMut(&mut Option<Row>)) {
+    fn row(&mut self, _: Lsn, key: Key, change: &mut dyn FnMut(&mut Option<Row>)) {
         assert!(self.named.contains(&key), "a record names the rows that it changes");
         let mut row = self.rows.remove(&key);
         change(&mut row);

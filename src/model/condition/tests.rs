@@ -8,7 +8,10 @@ use super::*;
 use crate::{
     base::{
         EventId, Span,
-        limits::{ACTIVITY_TIMES_MAX, CONDITION_READS_MAX, EVENT_READS_MAX},
+        limits::{
+            ACTIVITY_TIMES_MAX, CONDITION_BYTES_MAX, CONDITION_DEPTH_MAX, CONDITION_LIST_MAX,
+            CONDITION_NODES_MAX, CONDITION_READS_MAX, EVENT_READS_MAX,
+        },
     },
     model::json::JsonText,
 };
@@ -184,6 +187,29 @@ fn what_is_refused() {
         faults[0].to_string(),
         "unknown_variable: there is no variable `custmer.id` here; there are customer and now"
     );
+}
+
+/// At its bound a condition is taken, and refused with one more.
+#[test]
+fn conditions_are_as_large_as_they_may_be() {
+    let list = |elements: usize| format!("1 in [{}]", vec!["1"; elements].join(","));
+    let text = |bytes: usize| format!("'{}' == ''", "x".repeat(bytes - "'' == ''".len()));
+    let nested = |lists: usize| format!("{}1{} == 1", "[".repeat(lists), "]".repeat(lists));
+    // Of two full lists and one that makes the difference: three a list and two to join them.
+    let nodes = |all: usize| {
+        let rest = all - 2 * (CONDITION_LIST_MAX + 3) - 3 - 2;
+        [list(CONDITION_LIST_MAX), list(CONDITION_LIST_MAX), list(rest)].join(" || ")
+    };
+    for (fits, over) in [
+        (text(CONDITION_BYTES_MAX), text(CONDITION_BYTES_MAX + 1)),
+        (list(CONDITION_LIST_MAX), list(CONDITION_LIST_MAX + 1)),
+        // The comparison and the value are two levels.
+        (nested(CONDITION_DEPTH_MAX - 2), nested(CONDITION_DEPTH_MAX - 1)),
+        (nodes(CONDITION_NODES_MAX), nodes(CONDITION_NODES_MAX + 1)),
+    ] {
+        assert_eq!(codes(&fits, Place::TriggerFilter), Vec::<&str>::new(), "{fits}");
+        assert_eq!(codes(&over, Place::TriggerFilter), ["condition_limit"], "{over}");
+    }
 }
 
 #[test]

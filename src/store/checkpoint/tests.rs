@@ -96,3 +96,27 @@ fn formats_that_this_program_does_not_know_are_refused() {
     store.put(Tree::Meta, FORMAT, b"").unwrap();
     assert!(matches!(DirectoryFormat::load(&store).unwrap_err(), Error::Damaged { .. }));
 }
+
+/// A fold that no log has: the next record is this one.
+fn unsound(next: u64, open_group: Option<Lsn>) -> Fold {
+    let counts = (0_u64, 1_u64, 1_u64, 0_u64, 1_u64, Lsn(next));
+    let fields = (HERE, PartitionId(0), counts, 0_u32, open_group, Timestamp::EPOCH);
+    codec::decode(&codec::encode(&fields)).unwrap()
+}
+
+#[test]
+fn a_checkpoint_with_a_fold_that_no_log_has_is_damaged() {
+    let store = MemoryStore::new();
+    let state = save(&store, 5, b"image");
+    let unsound = [unsound(0, None), unsound(u64::MAX, None), unsound(6, Some(Lsn(6)))];
+    // Sound, but at another record than the checkpoint.
+    for fold in unsound.into_iter().chain([fold(4)]) {
+        let state = CheckpointState { fold, ..state.clone() };
+        let value = frame::seal(MAGIC, VERSION, |out| codec::encode_into(out, &state));
+        store.put(Tree::Meta, CHECKPOINT, &value).unwrap();
+        let error = load(&store).unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    }
+    record(&store, &state).unwrap();
+    assert_eq!(load(&store).unwrap().unwrap().0, state);
+}

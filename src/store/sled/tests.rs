@@ -1,5 +1,7 @@
 //! What only the back end over sled does: locks, snapshots, poison.
 
+use std::fs;
+
 use super::*;
 
 fn flip(path: &Path, at: usize) {

@@ -7,7 +7,7 @@ use crate::{
     base::{InstanceId, PartitionId, Timestamp},
     store::{
         ChunkBuilder, Effect, Fold, Group, Head, Inserted, LocalLog, Log, SledStore, Store, Tree,
-        chunk, salvage::Salvage,
+        chunk, page::tests::Tally, salvage::Salvage,
     },
 };
 
@@ -62,9 +62,9 @@ fn a_whole_directory_has_nothing_to_tell() {
     assert!(seen.gaps.is_empty(), "{seen:?}");
     assert!(seen.broken_snapshots.is_empty(), "{seen:?}");
     assert_eq!(seen.cleared, None);
-    let log = Salvage::search(dir.path(), None, &mut |_| {}).unwrap().unwrap();
-    assert_eq!(*log.fold(), fold);
-    assert!(log.unreachable().is_empty());
+    let found = Salvage::search::<Tally>(dir.path(), None, &mut |_| {}).unwrap();
+    assert_eq!(*found.log.unwrap().fold(), fold);
+    assert!(found.unreachable.is_empty());
 }
 
 #[test]
@@ -86,9 +86,10 @@ fn a_chunk_that_is_gone_hides_those_after_it() {
     // Every copy: leaves hold older ones.
     let places = places_of(dir.path(), Lsn(100));
     damage(dir.path(), |bytes| places.iter().for_each(|at| bytes[at + 90] ^= 1));
-    let log = Salvage::search(dir.path(), Some(INSTANCE), &mut |_| {}).unwrap().unwrap();
+    let found = Salvage::search::<Tally>(dir.path(), Some(INSTANCE), &mut |_| {}).unwrap();
+    let log = found.log.unwrap();
     assert_eq!(log.fold().last_lsn(), Lsn(99));
-    assert_eq!(log.unreachable(), [(Lsn(101), Lsn(300))]);
+    assert_eq!(found.unreachable, [(Lsn(101), Lsn(300))]);
     assert_eq!(log.chunks().count(), 100);
 }
 

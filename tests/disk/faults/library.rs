@@ -70,7 +70,7 @@ fn case(mount: &Mount, inputs: &Inputs, (kind, nth, fault): (Kind, u64, Fault)) 
 }
 
 /// The power fails after the fault: what a failed sync was to make durable is not.
-fn cut_after(mount: &Mount, seed: u64) {
+pub(super) fn cut_after(mount: &Mount, seed: u64) {
     let log = mount.disk().log.clone();
     let mut replay = Replay::default();
     log.iter().for_each(|op| replay.apply(op));

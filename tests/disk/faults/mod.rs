@@ -1,8 +1,11 @@
 //! Every n-th operation fails, once or from then on, while the engine runs on the disk: nothing
 //! acknowledged is lost, the error says what and where, and after healing all goes on.
 
+mod cache;
+mod copies;
 mod library;
 mod program;
+mod reads;
 
 use fuser::Errno;
 

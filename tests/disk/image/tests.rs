@@ -164,3 +164,18 @@ fn names_are_kept_or_lost_one_by_one_until_their_directory_is_synced() {
     ops.push(sync(DIR));
     assert_eq!(names(&ops), BTreeSet::from([list(&[])]));
 }
+
+#[test]
+fn an_exchange_of_names_happens_to_both_or_to_neither() {
+    let mut ops = file_of(1, 10);
+    let other = Op::Create { name: name(ROOT, "other"), node: 4 };
+    let bytes = Op::Write { node: 4, at: 0, bytes: vec![2; 10] };
+    ops.extend([other, bytes, sync(4), sync(ROOT)]);
+    ops.push(Op::Exchange { one: (name(ROOT, "file"), 4), other: (name(ROOT, "other"), FILE) });
+    let image = |file, other| {
+        BTreeMap::from([("file".to_owned(), vec![file; 10]), ("other".to_owned(), vec![other; 10])])
+    };
+    assert_eq!(all_images(&ops), BTreeSet::from([image(1, 2), image(2, 1)]));
+    ops.push(sync(ROOT));
+    assert_eq!(all_images(&ops), BTreeSet::from([image(2, 1)]));
+}

@@ -59,7 +59,17 @@ pub(super) fn cut(
     check: impl Fn(&Cut<'_>) + Sync,
 ) {
     let mut random = Random(seed);
-    let mut points: Vec<usize> = (0..cuts).map(|_| point(log, &mut random)).collect();
+    let points = (0..cuts).map(|_| point(log, &mut random)).collect();
+    cut_at(log, (seed, points), tally, check);
+}
+
+/// Cuts after so many operations each.
+pub(super) fn cut_at(
+    log: &[Op],
+    (seed, mut points): (u64, Vec<usize>),
+    tally: &Tally,
+    check: impl Fn(&Cut<'_>) + Sync,
+) {
     points.sort_unstable();
     let failed = AtomicBool::new(false);
     let failures = Mutex::new(Vec::new());
@@ -90,7 +100,7 @@ pub(super) fn cut(
 }
 
 /// A point of the log: anywhere, just before a sync, or beside a change of names or a mark.
-fn point(log: &[Op], random: &mut Random) -> usize {
+pub(super) fn point(log: &[Op], random: &mut Random) -> usize {
     let any = 1 + random.index(log.len());
     let is_wanted: fn(&Op) -> bool = match random.below(4) {
         0 => |op| matches!(op, Op::Sync { .. }),

@@ -35,7 +35,6 @@ fn record(mount: &Mount, seed: u64) -> (Vec<Op>, Vec<Logged>) {
             inputs.begin(&onward).unwrap();
         }
         track(&onward, part, &clock, mount);
-        chores(&onward, mount);
         onward.close().unwrap();
     }
     let log = std::mem::take(&mut mount.disk().log);
@@ -43,7 +42,7 @@ fn record(mount: &Mount, seed: u64) -> (Vec<Op>, Vec<Logged>) {
 }
 
 /// Sends events in, some at a time, and marks each answer.
-fn track(onward: &Onward, events: &[Event], clock: &Manual, mount: &Mount) {
+pub(super) fn track(onward: &Onward, events: &[Event], clock: &Manual, mount: &Mount) {
     let mark = mount.marker();
     let mut under_way: VecDeque<(Option<String>, Ticket<Answer>)> = VecDeque::new();
     let settle = |(id, ticket): (Option<String>, Ticket<Answer>)| {
@@ -60,9 +59,6 @@ fn track(onward: &Onward, events: &[Event], clock: &Manual, mount: &Mount) {
     }
     under_way.into_iter().for_each(settle);
 }
-
-/// Where a session also trims, compacts and backs up, so that the power fails during those as well.
-const fn chores(_: &Onward, _: &Mount) {}
 
 /// Everything that somebody was told of before the cut is in the log.
 fn check(records: &[Logged], cut: &Cut<'_>, tally: &Tally) {

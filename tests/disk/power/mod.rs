@@ -3,6 +3,7 @@
 //! Each cut makes an image of what a disk may hold then, and the engine recovers from it. Checked
 //! is what people outside know: what was acknowledged, what left, and what is in the outbox.
 
+mod copies;
 mod cut;
 mod embedded;
 mod program;

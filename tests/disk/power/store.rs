@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use onward::{
     base::limits::{SYNC_BYTES_MAX, VALUE_BYTES_MAX},
-    store::{Entry, SledStore, Store, Tree},
+    store::{Entry, SledStore, Store, Tree, mirror::Paced},
 };
 
 use super::{
@@ -21,6 +21,12 @@ use crate::{
 
 /// Bytes of values written in all: several times the segments that hold them in the end.
 const BYTES: usize = 60 * 1024 * 1024;
+/// Bytes between two syncs that the test is told of, as the engine has them.
+const STEP: usize = SYNC_BYTES_MAX - VALUE_BYTES_MAX;
+/// Keys that are written one after the other, about a segment full.
+const ROUND: usize = 80;
+/// Rounds after the one that the test is told of: segments become free, and are used again.
+const ROUNDS: usize = 4;
 const KEYS: u64 = 160;
 /// Syncs after which the store is closed and opened again.
 const SESSION: usize = 25;
@@ -45,28 +51,31 @@ fn value(change: usize, words: usize) -> Vec<u8> {
     u64::try_from(change).unwrap().to_be_bytes().repeat(words)
 }
 
-/// Bytes between two syncs: as the engine does, or as `SYNC_BYTES` says, to see what that does.
-fn bytes_between_syncs() -> usize {
-    let given = std::env::var("SYNC_BYTES").ok();
-    given.map_or(SYNC_BYTES_MAX, |text| text.parse().expect("SYNC_BYTES is a number"))
-}
-
-fn record(mount: &Mount, random: &mut Random) -> (Vec<Op>, History) {
+/// Writes until there are so many bytes more, for each of `steps`, and syncs.
+fn record(
+    mount: &Mount,
+    (steps, session): (&[usize], usize),
+    next: &mut dyn FnMut(usize) -> Change,
+) -> (Vec<Op>, History) {
     let mark = mount.marker();
     let dir = mount.join("data");
     let mut history = History::default();
     let mut store = SledStore::open(&dir).unwrap();
-    let (mut changes, mut bytes) = (0, 0);
-    while bytes < BYTES {
-        let end = bytes + bytes_between_syncs() - VALUE_BYTES_MAX;
+    let (mut changes, mut bytes, mut end) = (0, 0, 0);
+    for step in steps {
+        end += step;
+        let mut paced = Paced::new(&store);
         while bytes < end {
-            bytes += change(&store, changes, &mut history, random);
+            let change = next(changes);
+            bytes += change.write(changes, &mut paced);
+            let Change { tree, key, words } = change;
+            history.changes.entry((tree, key)).or_default().push((changes, words));
             changes += 1;
         }
         history.syncs.push(changes);
         store.sync().unwrap();
         mark(Mark::Synced(history.syncs.len()));
-        if history.syncs.len().is_multiple_of(SESSION) {
+        if history.syncs.len().is_multiple_of(session) {
             drop(store);
             store = SledStore::open(&dir).unwrap();
         }
@@ -75,8 +84,15 @@ fn record(mount: &Mount, random: &mut Random) -> (Vec<Op>, History) {
     (std::mem::take(&mut mount.disk().log), history)
 }
 
-/// Makes one change of the kinds that the engine makes; how many bytes it wrote.
-fn change(store: &SledStore, number: usize, history: &mut History, random: &mut Random) -> usize {
+/// What is written to a key.
+struct Change {
+    tree: Tree,
+    key: Vec<u8>,
+    words: Words,
+}
+
+/// A change of one of the kinds that the engine makes.
+fn change(number: usize, random: &mut Random) -> Change {
     let most = VALUE_BYTES_MAX / 8;
     // Most pages and chunks are small, but any may be as large as a value can be.
     let is_large = random.percent(30);
@@ -88,12 +104,24 @@ fn change(store: &SledStore, number: usize, history: &mut History, random: &mut 
         2..4 => (Tree::Timers, key, Some(words)),
         _ => (Tree::Rows, key, Some(words)),
     };
-    match words {
-        None => store.remove(tree, &key).unwrap(),
-        Some(words) => store.put(tree, &key, &value(number, words)).unwrap(),
+    Change { tree, key, words }
+}
+
+/// One key after the other, again and again: what fills a segment is replaced as a whole.
+fn rewrite(number: usize) -> Change {
+    let key = u64::try_from(number % ROUND).unwrap().to_be_bytes().to_vec();
+    Change { tree: Tree::Rows, key, words: Some(VALUE_BYTES_MAX / 8) }
+}
+
+impl Change {
+    /// How many bytes it wrote.
+    fn write(&self, number: usize, paced: &mut Paced<'_>) -> usize {
+        match self.words {
+            None => paced.remove(self.tree, &self.key).unwrap(),
+            Some(words) => paced.put(self.tree, &self.key, &value(number, words)).unwrap(),
+        }
+        self.words.unwrap_or(1) * 8
     }
-    history.changes.entry((tree, key)).or_default().push((number, words));
-    words.unwrap_or(1) * 8
 }
 
 impl History {
@@ -139,16 +167,11 @@ impl History {
     }
 }
 
-#[test]
-fn what_the_store_synced_survives_power_cuts() {
-    let seed = workload::seed();
-    println!("SEED={seed}");
-    let Some(mount) = Mount::new() else { return };
-    let (log, history) = record(&mount, &mut Random(seed));
-    drop(mount);
+/// Cuts the power at these points of a recording.
+fn cut_at(log: &[Op], (seed, points): (u64, Vec<usize>), history: &History) {
     println!("{} operations, {} syncs", log.len(), history.syncs.len());
     let tally = Tally::default();
-    cut::cut(&log, (seed, cuts() / 2), &tally, |cut| {
+    cut::cut_at(log, (seed, points), &tally, |cut| {
         let dir = cut.dir.join("data");
         history.check(&SledStore::open(&dir).unwrap(), cut, &tally);
         if cut.number.is_multiple_of(GO_ON_EVERY) {
@@ -163,4 +186,40 @@ fn what_the_store_synced_survives_power_cuts() {
         }
     });
     tally.print();
+}
+
+#[test]
+fn what_the_store_synced_survives_power_cuts() {
+    let seed = workload::seed();
+    println!("SEED={seed}");
+    let Some(mount) = Mount::new() else { return };
+    let mut random = Random(seed);
+    let steps = [STEP; BYTES / STEP];
+    let (log, history) =
+        record(&mount, (&steps, SESSION), &mut |number| change(number, &mut random));
+    drop(mount);
+    let points = (0..cuts() / 2).map(|_| cut::point(&log, &mut random)).collect();
+    cut_at(&log, (seed, points), &history);
+}
+
+#[test]
+fn what_was_synced_survives_while_much_is_copied() {
+    let seed = workload::seed();
+    println!("SEED={seed}");
+    let Some(mount) = Mount::new() else { return };
+    let mut random = Random(seed);
+    // Opened again after the first round, sled knows exactly what of each segment is in use.
+    let round = ROUND * VALUE_BYTES_MAX;
+    let steps = [round, ROUNDS * round];
+    let (log, history) = record(&mount, (&steps, 1), &mut rewrite);
+    drop(mount);
+    // Before half of the rounds nothing is free; most is used again where the store is opened.
+    let is_mark = |op: &Op| op.mark().is_some();
+    let [synced, last] = [log.iter().position(is_mark), log.iter().rposition(is_mark)];
+    let firsts = [usize::midpoint(synced.unwrap(), log.len()), last.unwrap()];
+    let points = (0..cuts() / 10).map(|number| {
+        let first = firsts[number % 2];
+        first + 1 + random.index(log.len() - first)
+    });
+    cut_at(&log, (seed, points.collect()), &history);
 }

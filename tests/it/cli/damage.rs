@@ -70,13 +70,139 @@ fn what_is_no_data_directory_is_3() {
     }
 }
 
-#[test]
-fn a_trimmed_directory_is_well_and_is_not_taken_for_a_damaged_one() {
+/// A directory whose log was trimmed, and its log as it is now.
+fn trimmed() -> (Desk, String) {
     let desk = Desk::new();
     end(&mut run_retail(&desk)).code(0);
     desk.on_data(&["trim", "--keep", "60d"]).code(0);
+    // What is trimmed leaves the file too.
+    desk.on_data(&["compact"]).code(0);
+    let log = desk.log();
+    (desk, log)
+}
+
+fn first_record(log: &str) -> u64 {
+    let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    first["lsn"].as_u64().unwrap()
+}
+
+#[test]
+fn a_trimmed_directory_is_well_and_saved_from_its_base_on() {
+    let (desk, log) = trimmed();
     let found = desk.on_data(&["doctor", "--json"]).code(0).object();
     assert_eq!(found["findings"], serde_json::json!([]));
-    repair(&desk, "new").code(3).says(&["was trimmed"]);
+    let repaired = repair(&desk, "new").code(0).object();
+    assert_eq!(repaired["base"], first_record(&log) - 1, "{repaired}");
+    assert_eq!(repaired["lost"], serde_json::Value::Null);
+    let saved = end(onward(&["log", "--json", "--data"]).arg(desk.path("new"))).code(0).out;
+    assert!(saved == log, "the same records");
+    let verified = end(onward(&["verify", "--json", "--data"]).arg(desk.path("new"))).code(0);
+    let (ours, theirs) = (desk.on_data(&["verify", "--json"]).code(0).object(), verified.object());
+    assert_eq!(ours["rows"], theirs["rows"], "as many rows are compared in full");
+}
+
+#[test]
+fn a_damaged_trimmed_directory_is_saved_up_to_the_damage() {
+    let (desk, log) = trimmed();
+    damage(&desk);
+    let text = desk.on_data(&["doctor"]).code(1).out;
+    assert!(text.contains("was acknowledged") && text.contains("to do:"), "{text}");
+    let repaired = repair(&desk, "new").code(1).object();
+    let count = repaired["saved"].as_u64().unwrap() - repaired["base"].as_u64().unwrap();
+    let count = usize::try_from(count).unwrap();
+    assert!(0 < count && count < log.lines().count(), "{repaired}");
+    let new = end(onward(&["log", "--json", "--data"]).arg(desk.path("new"))).code(0).out;
+    assert!(new.lines().take(count).eq(log.lines().take(count)));
+    assert!(new.lines().last().unwrap().contains("LossAccepted"), "{new}");
+    end(onward(&["verify", "--data"]).arg(desk.path("new"))).code(0);
+    // The program goes on with it.
+    let text = end(onward(&["show", "customer", "16393", "--data"]).arg(desk.path("new")));
+    text.code(0);
+}
+
+#[test]
+fn without_the_base_of_a_trimmed_log_nothing_is_made_up() {
+    let (desk, log) = trimmed();
+    let path = desk.data().join("db");
+    let mut bytes = fs::read(&path).unwrap();
+    let places: Vec<_> = memchr::memmem::find_iter(&bytes, b"ONWB").collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|at| bytes[at + 20] ^= 1);
+    fs::write(path, bytes).unwrap();
+    let first = first_record(&log);
+    let says = [format!("records {first} to"), "restore a backup".to_owned()];
+    let says = says.each_ref().map(String::as_str);
+    repair(&desk, "new").code(4).says(&says);
     assert!(!desk.path("new").exists());
+    desk.on_data(&["doctor"]).code(1);
+}
+
+#[test]
+fn without_a_head_a_loss_must_be_accepted() {
+    let desk = simple();
+    run_simple(&desk).code(0);
+    let count = desk.log().lines().count();
+    fs::remove_file(desk.data().join("head")).unwrap();
+    let told = desk.on_data(&["doctor"]).code(1).out;
+    assert!(told.contains("head: it is not there") && told.contains("--accept-loss"), "{told}");
+    run_simple(&desk).code(4).says(&["head is not in", &format!("{count}"), "--accept-loss"]);
+    desk.on_data(&["verify"]).code(4).says(&["head is not in"]);
+    assert!(!desk.data().join("head").exists());
+    let repaired = repair(&desk, "new").code(1).object();
+    assert_eq!((&repaired["saved"], &repaired["has_head"]), (&count.into(), &false.into()));
+    let mut command = desk.run_command("defs.json", "customers.ndjson", "events.ndjson");
+    end(command.arg("--accept-loss")).code(0).says(&["there is no head"]);
+    assert_eq!(desk.records("LossAccepted").len(), 1);
+    desk.on_data(&["verify"]).code(0);
+    run_simple(&desk).code(0);
+    assert_eq!(desk.on_data(&["doctor", "--json"]).code(0).object()["acknowledged"], count + 1);
+}
+
+#[test]
+fn settings_that_are_damaged_or_gone_are_made_again() {
+    let desk = simple();
+    run_simple(&desk).code(0);
+    let log = desk.log();
+    let path = desk.data().join("conf");
+    let whole = fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    flipped[15] ^= 1;
+    for damaged in [&flipped[..], b"", b"garbage", &[0; 40], &whole[..20]] {
+        fs::write(&path, damaged).unwrap();
+        let told = desk.on_data(&["doctor"]).code(1).out;
+        assert!(told.contains("conf: the checksum") && told.contains("nothing:"), "{told}");
+        desk.on_data(&["verify"]).code(0).says(&["settings are not whole"]);
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+    fs::remove_file(&path).unwrap();
+    desk.on_data(&["doctor"]).code(1);
+    desk.on_data(&["verify"]).code(0);
+    assert_eq!((fs::read(&path).unwrap(), desk.log()), (whole, log));
+    desk.on_data(&["doctor"]).code(0);
+}
+
+#[test]
+fn what_copies_have_left_is_told() {
+    let desk = simple();
+    run_simple(&desk).code(0);
+    for (left, says) in [
+        ("data/unfinished", "had taken its place"),
+        ("data.compacting/db", "has replaced"),
+        ("data.compacting/unfinished", "was cut off"),
+        ("data.restoring/unfinished", "run `onward restore` again"),
+    ] {
+        let path = desk.path(left);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        let told = desk.on_data(&["doctor"]).code(1).out;
+        assert!(told.contains(says) && told.contains("1 findings"), "{told}");
+        fs::remove_file(&path).unwrap();
+        if path.parent() != Some(&desk.data()) {
+            fs::remove_dir(path.parent().unwrap()).unwrap();
+        }
+    }
+    let made = desk.path("data.compacting");
+    fs::rename(desk.data(), &made).unwrap();
+    let told = end(onward(&["doctor", "--data"]).arg(made)).code(1).out;
+    assert!(told.contains("not finished, or one that"), "{told}");
 }

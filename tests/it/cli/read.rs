@@ -1,9 +1,12 @@
 //! `onward show`, `log` and `verify`.
 
-use onward::store::{SledStore, Store, Tree};
-use serde_json::Value;
+use onward::{
+    base::limits::{ENROLLMENTS_SHOWN, ENTRY_KEYS_MAX},
+    store::{SledStore, Store, Tree},
+};
+use serde_json::{Value, json};
 
-use super::{Desk, email, end, run_retail, run_simple, simple, wait, welcome};
+use super::{Desk, email, end, run_retail, run_simple, signup, simple, wait, welcome};
 
 fn waiting() -> Desk {
     let desk = simple();
@@ -163,4 +166,34 @@ fn verify_names_a_timer_that_is_gone() {
     drop(store);
     let ended = desk.on_data(&["verify"]).code(1);
     assert!(ended.out.contains("timer"), "{}", ended.out);
+}
+
+#[test]
+fn keys_that_are_too_many_are_counted_and_told() {
+    let desk = simple();
+    let exit = json!({ "id": "end", "step_order": 1, "step_type": "EXIT", "config": {} });
+    let mut definitions = welcome(&[exit]);
+    definitions["flows"][0]["entry_key"] = "event.id".into();
+    desk.file("defs.json", definitions.to_string());
+    let time = "2026-01-01T00:00:00Z";
+    let signups: String =
+        (0..=ENTRY_KEYS_MAX).map(|n| signup(&format!("e{n}"), "c1", time)).collect();
+    desk.file("events.ndjson", signups);
+    let summary = run_simple(&desk).code(0).object();
+    let enrolled = ENTRY_KEYS_MAX + 1;
+    assert_eq!((&summary["forgotten_keys"], &summary["enrolled"]), (&1.into(), &enrolled.into()));
+    let shown = desk.on_data(&["show", "flow", "welcome", "--json"]).code(0).object();
+    assert_eq!(shown["forgotten_keys"], 1);
+    let records = desk.records("Enrolled");
+    let forgets: Vec<&Value> = records.iter().map(|it| &it["forgets"]).collect();
+    let (last, before) = forgets.split_last().unwrap();
+    let first = records[0]["enrollment"].as_str().unwrap().trim_start_matches("e0-");
+    let first: u64 = first.parse().unwrap();
+    assert_eq!(**last, json!({ "flow": 0, "key": "e0", "enrollment": first }));
+    assert!(before.iter().all(|it| it.is_null()));
+    let customer = desk.on_data(&["show", "customer", "c1", "--json"]).code(0).object();
+    let enrollments = customer["enrollments"].as_array().unwrap();
+    assert_eq!(enrollments.len(), ENROLLMENTS_SHOWN, "one question reads no more");
+    assert!(ENROLLMENTS_SHOWN < enrolled);
+    desk.on_data(&["verify"]).code(0);
 }

@@ -173,6 +173,7 @@ fn enrollments() -> Vec<Record> {
             key: Some("cart 7".to_owned()),
             campaign: Some(7),
             trigger: trigger(),
+            keys: Some(KeyChange { before: Some(back(70)), forgets: Some(forgotten()) }),
         }
         .into(),
         WaitStarted {
@@ -185,6 +186,19 @@ fn enrollments() -> Vec<Record> {
         WaitEnded { at: at(), due: time(), set: back(12) }.into(),
         Exited { at: at(), by_step: true, reason: "completed".to_owned() }.into(),
     ]
+}
+
+fn forgotten() -> Forgotten {
+    Forgotten { enrollment: back(9_000), flow: 4, key: "cart 1".to_owned() }
+}
+
+/// The forms that are no longer written, with what they are read as.
+pub(super) fn old() -> Vec<(&'static str, Record)> {
+    let mut enrolled = enrollments().swap_remove(0);
+    if let Record::Enrolled(it) = &mut enrolled {
+        it.keys = None;
+    }
+    vec![("record 30 v1 Enrolled", enrolled)]
 }
 
 fn deliveries() -> Vec<Record> {

@@ -33,6 +33,7 @@ pub(super) fn all() -> Vec<Row> {
     let phases = [Phase::Entering, Phase::Waiting { step: 1, due: time(), set: Lsn(9) }];
     rows.extend(phases.map(enrollment));
     rows.extend([sending(), ended].map(enrollment));
+    rows.push(Row::EntryKeys(vec![Lsn(7), Lsn(1_234)]));
     rows.push(Row::DeadLetter(DeadLetter {
         enrollment: Lsn(1_234),
         visit: 3,
@@ -120,6 +121,7 @@ pub(super) fn memory() -> Memory {
         in_flight: [((1, delivery), flying)].into(),
         counters: counters(),
         restorations: vec![Restoration { at: time(), instance: INSTANCE }],
+        forgotten_keys: [(3, 8)].into(),
     }
 }
 

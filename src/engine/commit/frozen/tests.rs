@@ -7,7 +7,7 @@ use crate::{
     base::{InstanceId, Limits, Lsn, Timestamp},
     engine::{
         AcceptLoss, Error, Opening, Ticket, recover,
-        runner::{Outbound, Runner},
+        runner::{Deliveries, Outbound, Runner},
     },
     machine::{input::Input, record::Source},
     model::CustomerUpdate,
@@ -29,7 +29,7 @@ impl Bench {
         let opening = Opening { instance, limits, accept_loss: AcceptLoss::No };
         let owned = recover::own_store(&store, &opening).unwrap();
         let outbound: Outbound = Box::new(|delivery| Err(Box::new(delivery)));
-        let (runner, worker) = Runner::stepped(owned, outbound).unwrap();
+        let (runner, worker) = Runner::stepped(owned, Deliveries::new(outbound)).unwrap();
         Self { store, runner, worker }
     }
 

@@ -6,8 +6,9 @@ use super::*;
 use crate::base::{
     CampaignId,
     limits::{
-        CAMPAIGNS_MAX, CATALOG_BYTES_MAX, COMPILED_BYTES_MAX, DEFINITIONS_BYTES_MAX,
-        DEFINITIONS_VALUES_MAX, EVENT_FLOWS_MAX, FLOWS_MAX, SEGMENTS_MAX, TEMPLATE_WEIGHT,
+        CAMPAIGN_FLOWS_MAX, CAMPAIGNS_MAX, CATALOG_BYTES_MAX, COMPILED_BYTES_MAX,
+        DEFINITIONS_BYTES_MAX, DEFINITIONS_VALUES_MAX, EVENT_FLOWS_MAX, FLOW_BYTES_MAX, FLOWS_MAX,
+        MEMBERS_MAX, SEGMENTS_MAX, TEMPLATE_WEIGHT,
     },
 };
 
@@ -53,6 +54,45 @@ fn a_directory_holds_so_many_of_each_kind() {
     assert_eq!(paths, expected.map(|path| ("too_large", path)));
     let again = json!({ "segments": [{ "id": "x7", "name": "Again", "members": [] }] });
     assert!(Definitions::parse(&[("a", again.to_string().as_bytes())], &known).is_ok());
+}
+
+#[test]
+fn lists_in_definitions_are_bounded() {
+    let members = vec!["c"; MEMBERS_MAX + 1];
+    let flows = vec!["f"; CAMPAIGN_FLOWS_MAX + 1];
+    let all = json!({ "segments": [{ "id": "s", "name": "S", "members": members }],
+                      "campaigns": [{ "id": "c", "name": "C", "flows": flows }] });
+    let found = refused(&[&all.to_string()], &Known::default());
+    for (path, max) in
+        [("$.segments[0].members", MEMBERS_MAX), ("$.campaigns[0].flows", CAMPAIGN_FLOWS_MAX)]
+    {
+        let expected = ("too_large", path.to_owned(), format!("{} elements", max + 1));
+        assert!(found.contains(&expected), "{path}: {found:?}");
+    }
+}
+
+#[test]
+fn a_flow_is_as_long_as_it_may_be() {
+    let text = "x".repeat(60_000);
+    let long = |bytes: usize| {
+        let step = |order: usize| {
+            let mut it = flow(0, "-")["steps"][0].clone();
+            it["id"] = format!("m{order}").into();
+            it["step_order"] = order.into();
+            it["config"]["text"] = text.as_str().into();
+            it
+        };
+        let mut it = flow(0, "-");
+        it["steps"] = (1..=17).map(step).collect();
+        let room = bytes - it.to_string().len();
+        it["steps"][0]["config"]["subject"] = "y".repeat(room + "-".len()).into();
+        json!({ "segments": segments(0..1), "flows": [it] }).to_string()
+    };
+    let fits = Definitions::parse(&[("a", long(FLOW_BYTES_MAX).as_bytes())], &Known::default());
+    assert!(fits.is_ok(), "{fits:?}");
+    let found = refused(&[&long(FLOW_BYTES_MAX + 1)], &Known::default());
+    let message = format!("{} bytes of flow", FLOW_BYTES_MAX + 1);
+    assert_eq!(found, [("too_large", "$.flows[0]".to_owned(), message)]);
 }
 
 #[test]
