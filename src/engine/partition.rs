@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     base::{
-        DeliveryId, InstanceId, Limits, Lsn, PartitionId, Timestamp, limits::RECORD_BYTES_MAX,
-        planted::is_planted,
+        DeliveryId, InstanceId, Limits, Lsn, PartitionId, Span, Timestamp,
+        limits::RECORD_BYTES_MAX, planted::is_planted,
     },
     machine::{
         apply::{TimerSet, apply, rows_of},
@@ -117,6 +117,12 @@ impl Partition {
     /// The time of the latest record.
     pub fn recorded_time(&self) -> Timestamp {
         self.state.memory.now
+    }
+
+    /// When the directory may get another identity: later than everything before, so that the time
+    /// of a delivery tells under which one it leaves.
+    pub(super) fn renaming_time(&self) -> Timestamp {
+        self.recorded_time().plus(Span::MICROSECOND)
     }
 
     /// Decides one input, applies what follows and adds it to the open chunk.
@@ -272,9 +278,11 @@ impl Partition {
         let open = open.filter(|open| open.stage == Stage::InFlight);
         let version = self.state.catalog.version(enrollment.flow, enrollment.version);
         let (Some(open), Some(version)) = (open, version) else { return Ok(None) };
+        let renamed = self.state.memory.instance_at(*time);
         Ok(Some(Delivery {
             id,
-            instance: self.state.memory.instance_at(*time).unwrap_or(self.instance),
+            instance: renamed.unwrap_or(self.instance),
+            is_renamed: renamed.is_some(),
             attempt: open.attempt,
             time: *time,
             customer: enrollment.customer.clone(),
