@@ -3,6 +3,9 @@
 //! Every read is total: any bytes give a value or [`Malformed`], and nothing is allocated that the
 //! input does not hold.
 
+/// How some programs begin a file in UTF-8; it says nothing.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Bytes that are not what the format says, with what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("malformed bytes: {0}")]

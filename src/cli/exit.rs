@@ -1,7 +1,8 @@
 //! Exit codes, and how a failure is told.
 
-use std::{fmt::Display, io::Write, process::ExitCode};
+use std::{fmt::Display, process::ExitCode};
 
+use super::print::tell;
 use crate::{
     base::thread::NoThread,
     bench,
@@ -30,47 +31,52 @@ const FAULT: u8 = 4;
 pub(super) struct Failure {
     code: u8,
     message: String,
+    /// What belongs to it, line by line, to be told first.
+    details: Vec<String>,
 }
 
 impl Failure {
+    fn new(code: u8, message: impl Display) -> Self {
+        Self { code, message: message.to_string(), details: Vec::new() }
+    }
+
     pub(super) fn usage(message: impl Display) -> Self {
-        Self { code: USAGE, message: message.to_string() }
+        Self::new(USAGE, message)
     }
 
     pub(super) fn refused(message: impl Display) -> Self {
-        Self { code: REFUSED, message: message.to_string() }
+        Self::new(REFUSED, message)
     }
 
     pub(super) fn fault(message: impl Display) -> Self {
-        Self { code: FAULT, message: message.to_string() }
+        Self::new(FAULT, message)
     }
 
     pub(super) fn findings(findings: &Findings) -> Self {
-        let message = format!("{findings}\nnothing was stored");
-        Self { code: NOT_WELL, message }
+        let mut details: Vec<String> = findings.list.iter().map(ToString::to_string).collect();
+        if findings.omitted > 0 {
+            details.push(format!("and {} more", findings.omitted));
+        }
+        Self { details, ..Self::new(NOT_WELL, "nothing was stored") }
     }
 
-    /// Standard output is gone or full.
+    /// Standard output is full, or its reader gone: then there is no more to do, and nothing to tell.
+    /// Only who has nothing to judge ends like this; see [`say`](super::print::say).
     pub(super) fn output(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
-            return Self { code: 0, message: String::new() };
+            return Self::new(0, "");
         }
-        Self { code: FAULT, message: format!("cannot write to standard output: {error}") }
+        Self::new(FAULT, format!("cannot write to standard output: {error}"))
     }
 
     /// Tells it on standard error.
     pub(super) fn report(self) -> ExitCode {
+        self.details.iter().for_each(tell);
         if !self.message.is_empty() {
-            tell(&self.message);
+            tell(self.message);
         }
         ExitCode::from(self.code)
     }
-}
-
-/// Tells people something on standard error, which no program reads.
-pub(super) fn tell(message: impl Display) {
-    // Nobody is left to tell where this fails.
-    let _ = writeln!(std::io::stderr().lock(), "onward: {message}").is_ok();
 }
 
 impl From<NoThread> for Failure {
@@ -108,7 +114,7 @@ impl From<store::Error> for Failure {
             | store::Error::Stalled { .. }
             | store::Error::Poisoned { .. } => FAULT,
         };
-        Self { code, message: error.to_string() }
+        Self::new(code, error)
     }
 }
 
@@ -119,7 +125,7 @@ impl From<repair::Error> for Failure {
             repair::Error::Exists { .. } => Self::refused(error),
             repair::Error::Nothing { .. }
             | repair::Error::NoBeginning { .. }
-            | repair::Error::Differs { .. } => Self { code: FAULT, message: error.to_string() },
+            | repair::Error::Differs { .. } => Self::new(FAULT, error),
         }
     }
 }
@@ -128,7 +134,7 @@ impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
         match error {
             engine::Error::Store(error) => error.into(),
-            engine::Error::NoSpace(_) => Self { code: FAULT, message: error.to_string() },
+            engine::Error::NoSpace(_) => Self::new(FAULT, error),
             other @ (engine::Error::Busy
             | engine::Error::Rejected(_)
             | engine::Error::Invalid(_)
@@ -146,9 +152,7 @@ impl From<bench::Error> for Failure {
         match error {
             bench::Error::Store(error) => error.into(),
             bench::Error::Directory { .. } => Self::refused(error),
-            bench::Error::Engine(_) | bench::Error::Incomplete { .. } => {
-                Self { code: FAULT, message: error.to_string() }
-            }
+            bench::Error::Engine(_) | bench::Error::Incomplete { .. } => Self::new(FAULT, error),
         }
     }
 }
@@ -159,13 +163,13 @@ impl From<job::Error> for Failure {
             job::Error::Store(error) => error.into(),
             job::Error::Findings(findings) => Self::findings(&findings),
             job::Error::Channel { .. } | job::Error::Clock { .. } | job::Error::NoSpace(_) => {
-                Self { code: FAULT, message: error.to_string() }
+                Self::new(FAULT, error)
             }
-            job::Error::Line { .. } => Self { code: NOT_WELL, message: error.to_string() },
+            job::Error::Line { .. } => Self::new(NOT_WELL, error),
             job::Error::Input { .. }
             | job::Error::HalfRead { .. }
             | job::Error::TooManyInputs { .. }
-            | job::Error::Changed { .. } => Self { code: REFUSED, message: error.to_string() },
+            | job::Error::Changed { .. } => Self::new(REFUSED, error),
         }
     }
 }

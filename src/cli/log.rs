@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    at_leisure,
-    exit::{Failure, tell},
+    exit::Failure,
     limits, parse_lsn,
+    print::{at_leisure, printable, tell},
 };
 use crate::{
     base::{Lsn, PartitionId},
@@ -45,11 +45,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut print = |partition: PartitionId, logged: &Logged| {
         let json = logged.json(partition);
         if args.json {
-            return at_leisure(|| writeln!(out, "{json}")).map_err(Failure::output);
+            return at_leisure(|| writeln!(out, "{}", printable(&json))).map_err(Failure::output);
         }
         let (lsn, time, name) = (logged.lsn, logged.time, logged.record.name());
         let fields = json.split_once(name).and_then(|(_, rest)| rest.strip_prefix("\","));
         let fields = fields.and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
+        let fields = printable(fields);
         at_leisure(|| writeln!(out, "{lsn:>8} {time} {name:<17} {fields}")).map_err(Failure::output)
     };
     if let Some(path) = &args.export {

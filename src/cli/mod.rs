@@ -5,6 +5,7 @@ mod copies;
 mod doctor;
 mod exit;
 mod log;
+mod print;
 mod progress;
 mod repair;
 mod run;
@@ -13,20 +14,16 @@ mod trim;
 mod validate;
 mod verify;
 
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 use crate::{
     base::{Limits, Lsn, Span, limits::ADDRESS_SPACE_MIN, planted::is_planted, thread},
     engine,
-    store::pulse,
 };
 use exit::Failure;
+use print::{Told, say};
 
 /// Durable customer flows on one machine, without a database server.
 #[derive(Debug, Parser)]
@@ -150,8 +147,9 @@ fn start_tracing() {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NEW | FmtSpan::CLOSE)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
+        // Colours are what a terminal obeys, and nothing of that kind is let through.
+        .with_ansi(false)
+        .with_writer(|| Told)
         .finish();
     // The only subscriber of this process.
     let _ = tracing::subscriber::set_global_default(subscriber).is_ok();
@@ -187,16 +185,6 @@ fn set_limit(limits: &mut Limits, setting: &str) -> Option<()> {
         _ => return None,
     }
     Some(())
-}
-
-/// Prints a line; a reader that has gone away ends the program as a filter ends.
-fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
-    at_leisure(|| writeln!(std::io::stdout().lock(), "{line}")).map_err(Failure::output)
-}
-
-/// Writes where somebody reads, who may take any time: that is no disk that hangs.
-fn at_leisure<T>(write: impl FnOnce() -> T) -> T {
-    pulse::patiently(u32::MAX, write)
 }
 
 fn parse_lsn(text: &str) -> Result<Lsn, String> {

@@ -1,6 +1,7 @@
 //! `onward run`: the main job.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -10,11 +11,7 @@ use clap::ValueEnum;
 use crossbeam_channel::Receiver;
 use indicatif::ProgressBar;
 
-use super::{
-    Data, exit,
-    exit::{Failure, tell},
-    limits, progress, say,
-};
+use super::{Data, exit, exit::Failure, limits, print::tell, progress, say};
 use crate::{
     app::{SystemClock, workers},
     base::{Clock, Timestamp},
@@ -25,7 +22,7 @@ use crate::{
         runner::{Outbound, Report},
     },
     model::Known,
-    store::there,
+    store::{self, there},
 };
 
 /// Drives flows with the events of a file.
@@ -113,11 +110,16 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
 fn start_workers(outbox: Option<&Path>) -> Result<(Outbound, Receiver<Report>), job::Error> {
     let channels = match outbox {
         None => Channels::all(Log),
-        Some(dir) => Channels::all(Outbox::open(dir).map_err(|error| job::Error::Channel {
-            error: format!("the outbox {}: {error}", dir.display()),
-        })?),
+        Some(dir) => Channels::all(Outbox::open(dir).map_err(|error| no_outbox(dir, &error))?),
     };
     workers(&channels).map_err(|error| job::Error::Channel { error: error.to_string() })
+}
+
+fn no_outbox(dir: &Path, error: &io::Error) -> job::Error {
+    if error.kind() == io::ErrorKind::ResourceBusy {
+        return store::Error::InUse { path: dir.to_owned() }.into();
+    }
+    job::Error::Channel { error: format!("the outbox {}: {error}", dir.display()) }
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {

@@ -60,7 +60,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     if args.json {
         say(shown)?;
     } else {
-        say(serde_json::to_string_pretty(&shown).map_err(Failure::refused)?)?;
+        serde_json::to_string_pretty(&shown)
+            .map_err(Failure::refused)?
+            .lines()
+            .try_for_each(say)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -43,6 +43,9 @@ pub struct Message {
     pub attempt: u32,
     /// Globally unique and the same on every attempt: `e0-1234.3@<instance hex>.onward`.
     pub message_id: String,
+    /// What it may be called beside all others that the directory sends: `e0-1234.3`, and
+    /// `e0-1234.3@<instance hex>` since the directory has another identity than at first.
+    pub name: String,
     /// The engine's time when the delivery was requested.
     pub time: Timestamp,
     /// Whom it is for.
@@ -60,10 +63,13 @@ impl Message {
             .content
             .render(&delivery.values)
             .map_err(|error| Outcome::TemplateError { error })?;
+        let (id, instance) = (delivery.id, delivery.instance);
+        let unique = format!("{id}@{instance}");
         Ok(Self {
-            id: delivery.id,
+            id,
             attempt: delivery.attempt,
-            message_id: format!("{}@{}.onward", delivery.id, delivery.instance),
+            message_id: format!("{unique}.onward"),
+            name: if delivery.is_renamed { unique } else { id.to_string() },
             time: delivery.time,
             customer: delivery.customer.clone(),
             recipient: delivery.recipient.clone(),

@@ -1,9 +1,11 @@
 //! The channel `outbox`: every message becomes a file of a directory, for a mail server or a push
-//! gateway to fetch: `<delivery id>.eml` or `<delivery id>.push.json`.
+//! gateway to fetch: `<delivery id>.eml` or `<delivery id>.push.json`, with the identity behind the
+//! id where the data directory has another one than it was created with.
 //!
 //! A message counts as sent only when its file and the directory's entry are on disk. The same
 //! delivery gives the same bytes, so an attempt that is repeated after a crash finds its own file
-//! and leaves it as it is; a file with other bytes is never overwritten.
+//! and leaves it as it is. A file with other bytes is of another data directory: it is never
+//! overwritten, and the channel is broken until the two have an outbox each.
 
 mod eml;
 mod push;
@@ -16,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Channel, Message, Sending};
 use crate::base::limits::OUTBOX_BATCH;
 use crate::machine::delivery::{ChannelKind, Outcome};
-use spool::{File, Request};
+use spool::{File, Request, Spool};
 
 /// A directory that takes e-mails and pushes.
 #[derive(Debug, Clone)]
@@ -25,15 +27,16 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Creates the directory where it is missing, removes what a crash left half-written, and
-    /// starts the thread that writes. One outbox at a time may use a directory.
+    /// Creates the directory where it is missing, locks it, removes what a crash left half-written,
+    /// and starts the thread that writes. It has the lock until the last of this outbox is dropped
+    /// and all it was given is written.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ResourceBusy`]: another outbox uses the directory.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        spool::prepare(dir)?;
+        let spool = Spool::open(dir)?;
         let (requests, received) = mpsc::channel(OUTBOX_BATCH);
-        let dir = dir.to_owned();
-        std::thread::Builder::new()
-            .name("outbox".to_owned())
-            .spawn(move || spool::run(&dir, received))?;
+        std::thread::Builder::new().name("outbox".to_owned()).spawn(move || spool.run(received))?;
         Ok(Self { requests })
     }
 }
@@ -64,7 +67,7 @@ fn file(message: &Message) -> Result<File, Outcome> {
         ChannelKind::Email => ("eml", eml::build(message)?),
         ChannelKind::Push => ("push.json", push::build(message)?),
     };
-    Ok(File { name: format!("{}.{extension}", message.id), bytes })
+    Ok(File { name: format!("{}.{extension}", message.name), bytes })
 }
 
 fn mismatch() -> Outcome {

@@ -9,7 +9,7 @@ use crate::model::{JsonText, PushKeys, Subscription};
 
 /// Says the same whatever the values are; an empty subject or title is an error.
 #[derive(Debug)]
-struct Fixed(Content);
+pub(super) struct Fixed(pub(super) Content);
 
 impl Render for Fixed {
     fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<Content, String> {
@@ -56,6 +56,7 @@ pub(super) fn delivery(id: &str, recipient: Recipient, content: Content) -> Deli
     Delivery {
         id: id.parse().unwrap(),
         instance: InstanceId([0xab; 16]),
+        is_renamed: false,
         attempt: 1,
         time: Timestamp::parse("2011-03-04T05:06:07.891Z").unwrap(),
         customer: CustomerId::new("1").unwrap(),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     base::{
-        DeliveryId, InstanceId, Limits, Lsn, PartitionId, Timestamp,
+        DeliveryId, InstanceId, Limits, Lsn, PartitionId, Span, Timestamp,
         limits::{FETCHES_MAX, RECORD_BYTES_MAX},
         planted::is_planted,
     },
@@ -116,6 +116,12 @@ impl Partition {
     /// The time of the latest record.
     pub fn recorded_time(&self) -> Timestamp {
         self.state.memory.now
+    }
+
+    /// When the directory may get another identity: later than everything before, so that the time
+    /// of a delivery tells under which one it leaves.
+    pub(super) fn renaming_time(&self) -> Timestamp {
+        self.recorded_time().plus(Span::MICROSECOND)
     }
 
     /// Decides one input, applies what follows and adds it to the open chunk.
@@ -271,9 +277,11 @@ impl Partition {
         let open = open.filter(|open| open.stage == Stage::InFlight);
         let version = self.state.catalog.version(enrollment.flow, enrollment.version);
         let (Some(open), Some(version)) = (open, version) else { return Ok(None) };
+        let renamed = self.state.memory.instance_at(*time);
         Ok(Some(Delivery {
             id,
-            instance: self.state.memory.instance_at(*time).unwrap_or(self.instance),
+            instance: renamed.unwrap_or(self.instance),
+            is_renamed: renamed.is_some(),
             attempt: open.attempt,
             time: *time,
             customer: enrollment.customer.clone(),

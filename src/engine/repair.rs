@@ -135,7 +135,7 @@ pub fn repair(
         fs::remove_dir_all(&unfinished).map_err(store::Error::io("remove", &unfinished))?;
     }
     write(&unfinished, &log, &repaired, progress)?;
-    if repaired.lost.is_some() {
+    if repaired.lost.is_some() || !repaired.has_head {
         progress("recording the loss", 0);
         record_loss(&unfinished, limits)?;
     }
@@ -223,6 +223,8 @@ fn write(
             // Whoever recorded something then was alive.
             HeadState { lsn: lost.last, time, alive: state.alive.max(time), ..state }
         }
+        // Nobody knows what is lost; without a head that is what the owner accepts.
+        None if !repaired.has_head => return Ok(()),
         None => state,
     };
     let (mut head, _) = Head::open(dir)?;

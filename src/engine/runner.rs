@@ -12,7 +12,7 @@ pub(super) use deliveries::Deliveries;
 use super::{
     commit::{Checkpoint, Committed, Committer, Disk, Frozen, Gauge, Job},
     partition::Partition,
-    recover::Owned,
+    recover::{Owned, random_instance},
     ticket::Reply,
     watch::Watch,
 };
@@ -126,8 +126,8 @@ impl Runner {
             alive_told: alive,
         };
         if let Some((ends, acknowledged)) = loss {
-            let now = runner.partition.recorded_time();
-            let _ = runner.decide(now, &Input::AcceptLoss { ends, acknowledged })?;
+            let input = Input::AcceptLoss { ends, acknowledged, instance: random_instance() };
+            let _ = runner.decide(runner.partition.renaming_time(), &input)?;
         }
         Ok(runner)
     }

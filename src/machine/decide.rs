@@ -8,6 +8,7 @@
 //! | customer | `CustomerChanged`; a line that changes nothing: `LineRead` |
 //! | definitions | `DocumentPart`s, `SegmentChanged`, `FlowPublished`, `CampaignChanged` |
 //! | timer | `WaitEnded` and the next steps, or `DeliveryAttempted`; nothing where it is stale |
+//! | accepted loss | `LossAccepted`, `Restored` |
 //! | outcome | `DeliverySent`, `DeliveryDeferred`, `DeliveryFailed` or `DeliverySkipped`; with the last one of its step also the next steps; nothing where it is stale |
 //!
 //! **Architecture invariant:** no effects. When rows are missing, the decision is thrown away and
@@ -33,6 +34,7 @@ use crate::{
             EVENT_AHEAD_MAX, JSON_DEPTH_MAX, LINE_BYTES_MAX, NAME_BYTES_MAX,
             SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX,
         },
+        planted::is_planted,
     },
     model::{Activity, Customer, CustomerUpdate, Event, JsonText, LineCode, Subscription},
 };
@@ -69,8 +71,11 @@ pub fn decide<V: View>(
         Input::Settled { delivery, place, attempt, outcome } => {
             settle::settled(&mut draft, *delivery, *place, *attempt, outcome)?
         }
-        Input::AcceptLoss { ends, acknowledged } => {
+        Input::AcceptLoss { ends, acknowledged, instance } => {
             draft.push(LossAccepted { ends: *ends, acknowledged: *acknowledged });
+            if !is_planted!("loss_keeps_the_name") {
+                draft.push(Restored { instance: *instance });
+            }
             Answer::Accepted
         }
         Input::Restored { instance } => {

@@ -14,8 +14,11 @@ use crate::{
 pub struct Delivery {
     /// The same on every attempt and after every crash.
     pub id: DeliveryId,
-    /// The data directory that sends: of a restored copy, the original for what it may have sent.
+    /// The data directory that sends: of one that got another identity, the one of before for what
+    /// may have left under it.
     pub instance: InstanceId,
+    /// Whether that is another identity than the directory was created with.
+    pub is_renamed: bool,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// The engine's time when the delivery was requested.

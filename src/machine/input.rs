@@ -68,12 +68,16 @@ pub enum Input {
         /// How it ended.
         outcome: Outcome,
     },
-    /// The operator accepts that acknowledged records are gone.
+    /// The operator accepts that acknowledged records are gone. It must come at a later instant than
+    /// everything before it, as [`Input::Restored`].
     AcceptLoss {
         /// The last record that is there.
         ends: Lsn,
         /// The last record that had been acknowledged.
         acknowledged: Lsn,
+        /// What the directory is called from now on: the LSNs of what is gone are used again, and
+        /// with them the ids of messages that may have left.
+        instance: InstanceId,
     },
     /// The directory is a restored copy. It must come at a later instant than everything before
     /// it, because a delivery's identity follows from when it was requested.

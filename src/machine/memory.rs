@@ -41,13 +41,13 @@ pub struct Memory {
     pub in_flight: BTreeMap<(u32, DeliveryId), InFlight>,
     /// What happened how often.
     pub counters: Counters,
-    /// When the directory was restored as a copy, oldest first.
+    /// When the directory got another identity, as a copy or after a loss, oldest first.
     pub restorations: Vec<Restoration>,
     /// Entry keys forgotten because their customer had too many, by the flow's number.
     pub forgotten_keys: BTreeMap<u32, u64>,
 }
 
-/// A directory became a copy with an identity of its own.
+/// A directory got another identity than the one that it was created with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restoration {
     /// From when on: no earlier record has this time.
@@ -143,14 +143,19 @@ impl Memory {
         number_of(self.campaigns.iter().position(|campaign| &campaign.id == id))
     }
 
-    /// The identity that a delivery requested at `time` leaves with: the original may have sent
-    /// those from before a restoration. None: the one that the directory was created with.
+    /// The identity that a delivery requested at `time` leaves with: those from before a change may
+    /// have left under the one of then. None: the one that the directory was created with.
     pub fn instance_at(&self, time: Timestamp) -> Option<InstanceId> {
         if is_planted!("copy_keeps_the_name") {
             return None;
         }
         let latest = self.restorations.iter().rfind(|it| it.at <= time);
         latest.map(|it| it.instance)
+    }
+
+    /// When the directory got the identity that it has; none where it was created with it.
+    pub fn renamed_at(&self) -> Option<Timestamp> {
+        self.restorations.last().map(|it| it.at)
     }
 
     /// Whether any of `definitions` is not in force.

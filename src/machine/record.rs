@@ -146,7 +146,8 @@ records! {
         acknowledged: Lsn,
     }
 
-    /// This directory is a copy from here on: what leaves it carries an identity of its own.
+    /// This directory is a copy from here on, or goes on after a loss: what leaves it carries an
+    /// identity of its own.
     5 v 1 Restored {
         /// The identity.
         instance: InstanceId,

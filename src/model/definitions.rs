@@ -69,9 +69,8 @@ impl Definitions {
             .map(|(file, (name, bytes))| Source::new(file, name, bytes, &mut report))
             .collect();
         for (file, source) in sources.iter().enumerate() {
-            // What is no text has its finding already.
-            let whole = files.get(file).is_some_and(|(_, bytes)| bytes.len() == source.text.len());
-            let tree = whole.then(|| parse::tree(file, source.text, &mut report)).flatten();
+            let tree =
+                source.is_whole.then(|| parse::tree(file, source.text, &mut report)).flatten();
             if let Some(tree) = tree {
                 read(&At::root(&tree, file), &mut drafts, &mut report);
             }

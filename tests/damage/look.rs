@@ -125,8 +125,8 @@ fn judge(
     if found.first_other(records, saved).is_some() {
         return Some("the new directory has other records".to_owned());
     }
-    // The one more says what is lost.
-    let more = usize::from(repaired.lost.is_some());
+    // Two more say what is lost, or that nobody knows, and what the directory is called since.
+    let more = if repaired.lost.is_some() || !repaired.has_head { 2 } else { 0 };
     if found.end() != saved + more || records.end() < saved || saved < whole {
         return Some(format!("{} records, {saved} saved, {whole} whole", found.end()));
     }

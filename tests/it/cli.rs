@@ -6,6 +6,8 @@ mod directory;
 mod hostile;
 mod input;
 mod large;
+mod loss;
+mod print;
 mod read;
 mod run;
 mod scarce;

@@ -1,9 +1,11 @@
 //! The directory: files appear whole or not at all, and one sync of the directory serves many.
 
-use std::fs::{self, File as Handle};
+use std::fs::{self, File as Handle, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crossbeam_channel::after;
 use tokio::sync::{mpsc, oneshot};
 use tracing::trace_span;
 
@@ -12,6 +14,9 @@ use crate::machine::delivery::Outcome;
 
 /// Files that are not whole yet; readers of the directory skip them.
 const TEMPORARY: &str = ".tmp-";
+/// How often and how long apart the lock is tried.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PERIOD: Duration = Duration::from_millis(100);
 
 /// A file to be written.
 #[derive(Debug)]
@@ -27,16 +32,57 @@ pub(super) struct Request {
     pub(super) answer: oneshot::Sender<Outcome>,
 }
 
-/// Makes the directory ready for [`run`].
-pub(super) fn prepare(dir: &Path) -> io::Result<()> {
-    create_durably(dir)?;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
-            fs::remove_file(entry.path())?;
+/// A directory that nobody else writes to.
+#[derive(Debug)]
+pub(super) struct Spool {
+    dir: PathBuf,
+    /// Of the directory itself: a file to lock would lie among the messages.
+    _lock: Handle,
+}
+
+impl Spool {
+    /// Makes the directory ready, and takes away what is not whole.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        create_durably(dir)?;
+        let lock = lock(dir)?;
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
+    }
+
+    /// Writes batch by batch until nobody can send requests any more.
+    pub(super) fn run(self, mut requests: mpsc::Receiver<Request>) {
+        let mut batch = Vec::with_capacity(OUTBOX_BATCH);
+        while requests.blocking_recv_many(&mut batch, OUTBOX_BATCH) > 0 {
+            let (files, answers): (Vec<_>, Vec<_>) =
+                batch.drain(..).map(|request| (request.file, request.answer)).unzip();
+            for (answer, outcome) in answers.into_iter().zip(write(&self.dir, &files)) {
+                // An attempt that timed out waits no more.
+                drop(answer.send(outcome));
+            }
         }
     }
-    Ok(())
+}
+
+/// Locks the directory. An outbox of this process that was just dropped may still be writing, so
+/// it is waited for, a while.
+fn lock(dir: &Path) -> io::Result<Handle> {
+    let handle = Handle::open(dir)?;
+    for _ in 0..LOCK_TRIES {
+        match handle.try_lock() {
+            Ok(()) => return Ok(handle),
+            Err(TryLockError::WouldBlock) => drop(after(LOCK_PERIOD).recv()),
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!(%error, "the outbox cannot be locked; let nothing else use it");
+                return Ok(handle);
+            }
+        }
+    }
+    Err(ErrorKind::ResourceBusy.into())
 }
 
 /// Creates what is missing of the path, each entry synced in its parent. So is the one of the outbox
@@ -58,19 +104,6 @@ fn create_durably(dir: &Path) -> io::Result<()> {
     create_durably(parent)?;
     fs::create_dir(dir)?;
     sync(parent)
-}
-
-/// Writes batch by batch until nobody can send requests any more.
-pub(super) fn run(dir: &Path, mut requests: mpsc::Receiver<Request>) {
-    let mut batch = Vec::with_capacity(OUTBOX_BATCH);
-    while requests.blocking_recv_many(&mut batch, OUTBOX_BATCH) > 0 {
-        let (files, answers): (Vec<_>, Vec<_>) =
-            batch.drain(..).map(|request| (request.file, request.answer)).unzip();
-        for (answer, outcome) in answers.into_iter().zip(write(dir, &files)) {
-            // An attempt that timed out waits no more.
-            drop(answer.send(outcome));
-        }
-    }
 }
 
 /// Puts each file in place, then syncs the directory once for all of them.
@@ -95,8 +128,12 @@ fn place(dir: &Path, file: &File) -> Result<(), Outcome> {
             trace_span!("outbox_again").in_scope(|| sync(&path))
         }
         Ok(_) => {
-            let error = format!("{} exists with another content and is kept", path.display());
-            return Err(Outcome::Rejected { error });
+            let error = format!(
+                "{} exists with another content and is kept: it is of another data directory, there \
+                 or gone; give this one an outbox of its own",
+                path.display()
+            );
+            return Err(Outcome::Broken { error });
         }
         Err(error) if error.kind() == ErrorKind::NotFound => create(dir, file, &path),
         Err(error) => Err(error),

@@ -7,7 +7,7 @@ use mail_parser::MessageParser;
 use super::super::tests::{email, mailbox, message, push, subscription};
 use super::*;
 use crate::base::ContentHash;
-use crate::machine::delivery::{Content, Recipient};
+use crate::machine::delivery::{Content, Delivery, Recipient};
 
 /// An outbox in a new directory, with what it answers and what lies there.
 struct Trial {
@@ -18,6 +18,14 @@ struct Trial {
 impl Trial {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(&dir.path().join("a/b")).unwrap();
+        Self { dir, outbox }
+    }
+
+    /// Another outbox in the same directory, after the end of this one.
+    fn reopened(self) -> Self {
+        let Self { dir, outbox } = self;
+        drop(outbox);
         let outbox = Outbox::open(&dir.path().join("a/b")).unwrap();
         Self { dir, outbox }
     }
@@ -236,8 +244,8 @@ async fn a_repeated_attempt_finds_its_file_and_another_message_never_overwrites_
     let bytes = fs::read(trial.path("e0-1.1.eml")).unwrap();
     assert_eq!(trial.send("e0-1.1", mailbox(), both).await, first);
     let other = trial.send("e0-1.1", mailbox(), email()).await;
-    let Outcome::Rejected { error } = other else { panic!("{other:?}") };
-    assert!(error.ends_with("e0-1.1.eml exists with another content and is kept"), "{error}");
+    let Outcome::Broken { error } = other else { panic!("{other:?}") };
+    assert!(error.contains("e0-1.1.eml exists with another content and is kept: "), "{error}");
     assert_eq!(fs::read(trial.path("e0-1.1.eml")).unwrap(), bytes);
     assert_eq!(trial.names(), ["e0-1.1.eml"]);
 }
@@ -247,15 +255,43 @@ async fn what_a_crash_left_half_written_goes_and_the_rest_stays() {
     let trial = Trial::new();
     fs::write(trial.path(".tmp-e0-1.1.eml"), "half").unwrap();
     fs::write(trial.path("e0-2.1.eml"), "whole").unwrap();
-    let again = Outbox::open(&trial.path("")).unwrap();
+    let trial = trial.reopened();
     assert_eq!(trial.names(), ["e0-2.1.eml"]);
 
     // A temporary file of the same attempt that an I/O error left behind is no obstacle either.
     fs::write(trial.path(".tmp-e0-1.1.eml"), "half".repeat(1_000)).unwrap();
-    let outcome = again.send(message("e0-1.1", mailbox(), email())).await;
+    let outcome = trial.send("e0-1.1", mailbox(), email()).await;
     assert!(matches!(outcome, Outcome::Sent { .. }), "{outcome:?}");
     assert_eq!(trial.names(), ["e0-1.1.eml", "e0-2.1.eml"]);
     assert!(fs::read_to_string(trial.path("e0-1.1.eml")).unwrap().starts_with("From: "));
+}
+
+#[tokio::test]
+async fn what_a_directory_sends_under_another_identity_lies_beside_what_it_sent_before() {
+    let trial = Trial::new();
+    let before = super::super::tests::delivery("e0-1.1", mailbox(), email());
+    let content = Arc::new(super::super::tests::Fixed(with_subject("Another")));
+    let after = Delivery { is_renamed: true, content, ..before.clone() };
+    for delivery in [before, after] {
+        let message = Arc::new(Message::render(&delivery).unwrap());
+        let outcome = trial.outbox.send(message).await;
+        assert!(matches!(outcome, Outcome::Sent { .. }), "{outcome:?}");
+    }
+    let name = "e0-1.1@abababababababababababababababab.eml";
+    assert_eq!(trial.names(), ["e0-1.1.eml", name]);
+}
+
+#[tokio::test]
+async fn a_directory_with_an_outbox_is_refused_to_another_and_stays_as_it_is() {
+    let trial = Trial::new();
+    fs::write(trial.path(".tmp-e0-1.1.eml"), "being written").unwrap();
+    let refused = Outbox::open(&trial.path("")).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
+    assert_eq!(trial.names(), [".tmp-e0-1.1.eml"]);
+    // The one that has it goes on, and so does the next after its end.
+    let outcome = trial.send("e0-1.1", mailbox(), email()).await;
+    assert!(matches!(outcome, Outcome::Sent { .. }), "{outcome:?}");
+    assert_eq!(trial.reopened().names(), ["e0-1.1.eml"]);
 }
 
 #[tokio::test]
@@ -280,7 +316,7 @@ fn a_batch_answers_each_file_by_itself() {
     let sent = |text: &str| Outcome::Sent { hash: ContentHash::of(text.as_bytes()) };
     let [first, second, repeated, other, nowhere] = outcomes.as_slice() else { panic!() };
     assert_eq!([first, second, repeated], [&sent("1"), &sent("2"), &sent("1")]);
-    assert!(matches!(other, Outcome::Rejected { .. }), "{other:?}");
+    assert!(matches!(other, Outcome::Broken { .. }), "{other:?}");
     assert!(matches!(nowhere, Outcome::Broken { .. }), "{nowhere:?}");
     assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"1");
 }

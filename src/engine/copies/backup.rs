@@ -8,6 +8,7 @@ use super::{Progress, Tell};
 use crate::{
     base::{InstanceId, Limits, Lsn, Timestamp},
     engine::{commit::Frozen, recover},
+    machine::memory::Memory,
     store::{
         self, Fold, LocalLog, Start,
         backup::{BackedUp, Backup, Original},
@@ -37,12 +38,15 @@ pub fn backup(dir: &Path, to: &Path, limits: &Limits, tell: Tell<'_>) -> store::
     if backup.needs_image(&start) {
         backup.write_image(&*partition.store, partition.latest())?;
     }
-    append(&mut backup, &Original { log: &*partition.log, start, goal: None }, tell)
+    let renamed = partition.memory().renamed_at();
+    append(&mut backup, &Original { log: &*partition.log, start, goal: None, renamed }, tell)
 }
 
 /// Backs up what a running engine holds at a checkpoint, while it goes on.
 pub fn backup_frozen(frozen: Frozen, to: &Path, tell: Tell<'_>) -> store::Result<BackedUp> {
     let checkpoint = frozen.checkpoint().clone();
+    let damaged = |why| recover::damaged("the checkpoint's memory image", why);
+    let renamed = Memory::decode(frozen.memory()).map_err(damaged)?.renamed_at();
     let store = Arc::clone(frozen.store());
     let log = LocalLog::new(Arc::clone(&store), checkpoint.fold.partition());
     let empty = Fold::new(checkpoint.fold.instance(), checkpoint.fold.partition());
@@ -55,7 +59,7 @@ pub fn backup_frozen(frozen: Frozen, to: &Path, tell: Tell<'_>) -> store::Result
     // Chunks never change: the engine need not wait any longer.
     drop(frozen);
     let goal = Some(checkpoint.fold.position());
-    append(&mut backup, &Original { log: &log, start, goal }, tell)
+    append(&mut backup, &Original { log: &log, start, goal, renamed }, tell)
 }
 
 fn append(backup: &mut Backup, original: &Original<'_>, tell: Tell<'_>) -> store::Result<BackedUp> {

@@ -10,7 +10,7 @@ use tracing::trace_span;
 
 use super::{Progress, Tell, check, close, room_for, verify_made};
 use crate::{
-    base::{InstanceId, Limits, Lsn, Span, bytes::length_of},
+    base::{InstanceId, Limits, Lsn, bytes::length_of},
     engine::{
         recover::{self, AcceptLoss, Opening},
         runner::{Outbound, Runner},
@@ -117,9 +117,7 @@ fn mark_as_copy(
     let outbound: Outbound = Box::new(|delivery| Err(Box::new(delivery)));
     let mut runner = Runner::start(owned, outbound)?;
     runner.hold_deliveries();
-    // Later than all before it, so that a delivery's time tells on which side it was requested.
-    let now = runner.partition.recorded_time().plus(Span::MICROSECOND);
-    let answer = runner.decide(now, &Input::Restored { instance })?;
+    let answer = runner.decide(runner.partition.renaming_time(), &Input::Restored { instance })?;
     answer.expect("a restoration is never rejected");
     runner.finish().map(drop)
 }

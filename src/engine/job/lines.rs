@@ -8,7 +8,11 @@ use std::{
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::base::{ContentHash, limits::LINE_BYTES_MAX};
+use crate::base::{
+    ContentHash,
+    bytes::{BYTE_ORDER_MARK, length_of},
+    limits::LINE_BYTES_MAX,
+};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -42,6 +46,13 @@ impl Lines {
         let mut any = false;
         loop {
             let buffer = self.reader.fill_buf()?;
+            if self.offset == 0 && buffer.starts_with(BYTE_ORDER_MARK) {
+                // It belongs to the first line, so that a file of nothing else has been read, too.
+                self.reader.consume(BYTE_ORDER_MARK.len());
+                self.offset = length_of(BYTE_ORDER_MARK);
+                any = true;
+                continue;
+            }
             if buffer.is_empty() {
                 return Ok(any.then_some(Line { bytes, offset: self.offset }));
             }
@@ -117,6 +128,24 @@ mod tests {
         assert_eq!(found, expected.map(|(text, offset)| (text.to_owned(), offset)));
         let mut rest = Lines::open(file.path(), 5).unwrap();
         assert_eq!(rest.next().unwrap().unwrap().bytes, b"two\r");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_part_of_the_first_line_and_not_of_what_it_says() {
+        let longest = vec![b'x'; LINE_BYTES_MAX];
+        for (content, first, end) in [
+            (&b"\xef\xbb\xbf"[..], &b""[..], 3),
+            (b"\xef\xbb\xbfone\ntwo", b"one", 7),
+            (b"\xef\xbb\xbf\xef\xbb\xbf\n", b"\xef\xbb\xbf", 7),
+            (&[&b"\xef\xbb\xbf"[..], &longest].concat(), &longest, LINE_BYTES_MAX + 3),
+        ] {
+            let file = file(content);
+            let line = Lines::open(file.path(), 0).unwrap().next().unwrap().unwrap();
+            assert_eq!((&*line.bytes, line.offset), (first, u64::try_from(end).unwrap()));
+        }
+        let file = file(b"one\n\xef\xbb\xbftwo");
+        let mut lines = Lines::open(file.path(), 4).unwrap();
+        assert_eq!(lines.next().unwrap().unwrap().bytes, b"\xef\xbb\xbftwo");
     }
 
     #[test]

@@ -139,6 +139,11 @@ impl Callers {
         }
     }
 
+    /// Others, who know nothing of what these were told, and number what they send behind it.
+    pub(super) fn followed(&self) -> Self {
+        Self { next_number: self.next_number, ..Self::new() }
+    }
+
     /// Somebody sends something; gives a word on what.
     pub(super) fn call(
         &mut self,

@@ -13,11 +13,13 @@
 //! rest), processes that are killed, engines that depose each other, a disk that fails (the write
 //! may be there all the same), workers that are slow, silent or lie, callers that repeat themselves,
 //! a disk that fills up and is emptied, and a clock that leaps by hours or years, before engines that
-//! believe it and engines that do not. How much of each is drawn per seed. At the end nothing fails
-//! any more, time goes on, and everything owed must have happened.
+//! believe it and engines that do not. In a second test the log also loses its end, once ([`loss`]).
+//! How much of each is drawn per seed. At the end nothing fails any more, time goes on, and
+//! everything owed must have happened.
 
 mod callers;
 mod disk;
+mod loss;
 mod rng;
 mod room;
 mod settle;
@@ -63,21 +65,18 @@ fn failed_before() -> impl Iterator<Item = u64> {
     lines.map(|line| line.split(' ').next().unwrap().parse().expect("a seed, then what it found"))
 }
 
-/// Runs every seed on as many threads as there are cores, each seed on one of them.
-fn run(seeds: Vec<u64>) -> (Totals, Vec<u64>) {
+/// Runs every seed on as many threads as there are cores, each seed on one of them; gives those
+/// that fail.
+fn run(seeds: &[u64], live: impl Fn(World) + Sync) -> Vec<u64> {
     let next = AtomicU64::new(0);
-    let totals = Mutex::new(Totals::default());
     let failed = Mutex::new(Vec::new());
     let work = || {
         while failed.lock().unwrap().len() < FAILURES_MAX {
             let index = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
             let Some(seed) = seeds.get(index) else { return };
-            match catch_unwind(AssertUnwindSafe(|| World::new(*seed, false).run())) {
-                Ok(ran) => totals.lock().unwrap().add(&ran),
-                Err(_) => {
-                    println!("SEED={seed} fails; set that, and it is repeated and told");
-                    failed.lock().unwrap().push(*seed);
-                }
+            if catch_unwind(AssertUnwindSafe(|| live(World::new(*seed, false)))).is_err() {
+                println!("SEED={seed} fails; set that, and it is repeated and told");
+                failed.lock().unwrap().push(*seed);
             }
         }
     };
@@ -88,8 +87,17 @@ fn run(seeds: Vec<u64>) -> (Totals, Vec<u64>) {
             thread.spawn_scoped(scope, work).unwrap();
         }
     });
-    let totals = *totals.lock().unwrap();
-    (totals, failed.into_inner().unwrap())
+    failed.into_inner().unwrap()
+}
+
+/// The seeds from the one that is asked for, or from a random one where only their number is.
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let count = variable("SEEDS");
+    let first = count.map_or(0, |_| random());
+    let start = variable("START").unwrap_or(first);
+    let end = start + count.unwrap_or(usual);
+    println!("SEEDS from {start} to {end}");
+    start..end
 }
 
 #[test]
@@ -99,17 +107,26 @@ fn no_seed_breaks_a_promise() {
         println!("{:#?}", World::new(seed, true).run());
         return;
     }
-    let count = variable("SEEDS");
-    let first = count.map_or(0, |_| random());
-    let start = variable("START").unwrap_or(first);
-    let end = start + count.unwrap_or(SEEDS);
-    println!("SEEDS from {start} to {end}");
-    let (totals, failed) = run(failed_before().chain(start..end).collect());
+    let totals = Mutex::new(Totals::default());
+    let seeds: Vec<u64> = failed_before().chain(seeds(SEEDS)).collect();
+    let failed = run(&seeds, |world| totals.lock().unwrap().add(&world.run()));
+    let totals = totals.into_inner().unwrap();
     println!("{totals:#?}");
     assert!(failed.is_empty(), "these seeds fail: {failed:?}");
     assert!(totals.acknowledged > 10 * totals.seeds && totals.deliveries > totals.seeds);
     assert!(totals.cuts > 0 && totals.kills > 0 && totals.takeovers > 0);
     assert!(totals.clock_stops > 0 && totals.clock_refusals > 0 && totals.refilled > 0);
+}
+
+#[test]
+fn after_a_loss_no_message_has_the_name_of_another() {
+    if let Some(seed) = variable("SEED") {
+        println!("SEED={seed}");
+        return World::new(seed, true).run_with_loss();
+    }
+    let seeds: Vec<u64> = seeds(SEEDS / 10).collect();
+    let failed = run(&seeds, World::run_with_loss);
+    assert!(failed.is_empty(), "these seeds fail: {failed:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use super::{rng::Rng, swarm::Swarm};
 use crate::{
-    base::{ContentHash, DeliveryId},
+    base::{ContentHash, DeliveryId, InstanceId},
     engine::runner::{Outbound, Report},
     machine::delivery::{Delivery, Outcome},
 };
@@ -44,8 +44,8 @@ pub(super) struct Workers {
     taken: Vec<Taken>,
     /// Whether one of them will never report to this engine.
     pub(super) is_silent: bool,
-    /// Messages by id, as channels saw them first.
-    messages: BTreeMap<DeliveryId, String>,
+    /// Messages by what receivers tell them apart by, as channels saw them first.
+    messages: BTreeMap<(DeliveryId, InstanceId), String>,
     pub(super) reported: Reported,
     pub(super) deliveries: u64,
 }
@@ -62,6 +62,11 @@ impl Workers {
             reported: Reported::default(),
             deliveries: 0,
         }
+    }
+
+    /// There is no room once in so many times.
+    pub(super) fn refuse(&self, rate: u64) {
+        self.refusals.store(rate, Ordering::Relaxed);
     }
 
     /// Where a new engine hands its deliveries.
@@ -87,7 +92,8 @@ impl Workers {
         let rendered = delivery.content.render(&delivery.values);
         let recipient = &delivery.recipient;
         let message = format!("{recipient:?} at {}: {rendered:?}", delivery.time);
-        let first = self.messages.entry(id).or_insert_with(|| message.clone());
+        let name = (id, delivery.instance);
+        let first = self.messages.entry(name).or_insert_with(|| message.clone());
         assert_eq!(*first, message, "{id} says something else at attempt {attempt}");
         let content = rendered.map(|_| message);
         self.taken.push(Taken { id, attempt, content });
@@ -171,7 +177,8 @@ impl Workers {
             _ => Outcome::TemplateError { error },
         };
         let settled = |id: &DeliveryId| !self.taken.iter().any(|it| it.id == *id);
-        let old: Vec<DeliveryId> = self.messages.keys().copied().filter(settled).collect();
+        let known = self.messages.keys().map(|(id, _)| *id);
+        let old: Vec<DeliveryId> = known.filter(settled).collect();
         let (id, attempt) = match (about, rng.below(3)) {
             (Some((id, attempt)), 0) => (id, attempt - 1),
             (Some((id, attempt)), 1) => (id, attempt + 1),

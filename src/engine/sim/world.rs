@@ -17,7 +17,7 @@ use super::{
     workers::Workers,
 };
 use crate::{
-    base::{Clock, InstanceId, Timestamp},
+    base::{Clock, InstanceId, Lsn, Timestamp},
     engine::{
         AcceptLoss, ClockCheck, Engine, Error, Opening,
         commit::{Stepped, Worker},
@@ -65,6 +65,8 @@ pub(super) struct World {
     pub(super) disk: MemoryStore,
     pub(super) attic: Attic,
     pub(super) running: Option<Running>,
+    /// The last record that is left and the last acknowledged, where some were lost.
+    pub(super) loss: Option<(Lsn, Lsn)>,
     pub(super) deposed: Vec<Stepping>,
     pub(super) clock: Arc<Shown>,
     /// The latest time that an engine may have believed.
@@ -92,6 +94,7 @@ impl World {
             disk: MemoryStore::new(),
             attic: Attic::default(),
             running: None,
+            loss: None,
             deposed: Vec::new(),
             clock: Arc::new(Shown(AtomicI64::new(start.micros()))),
             clock_max: start,
@@ -107,13 +110,7 @@ impl World {
     /// Lives through all steps of the seed, then settles and checks everything once more.
     pub(super) fn run(mut self) -> Totals {
         self.say(|it| format!("{:?}", it.swarm));
-        self.open();
-        for _ in 0..self.swarm.steps {
-            let act = self.rng.weighted(&self.swarm.acts);
-            self.act(act);
-            self.totals.steps += 1;
-        }
-        self.settle();
+        self.live();
         self.totals.seeds = 1;
         self.totals.records = self.witness.latest().0;
         self.totals.acknowledged = self.callers.acknowledged;
@@ -124,6 +121,17 @@ impl World {
         self.totals.questions = self.callers.answered_questions;
         self.totals.deliveries = self.workers.deliveries;
         self.totals
+    }
+
+    /// Opens, does the steps of the seed, and settles.
+    pub(super) fn live(&mut self) {
+        self.open();
+        for _ in 0..self.swarm.steps {
+            let act = self.rng.weighted(&self.swarm.acts);
+            self.act(act);
+            self.totals.steps += 1;
+        }
+        self.settle();
     }
 
     pub(super) fn say(&self, what: impl FnOnce(&Self) -> String) {
@@ -375,6 +383,8 @@ impl World {
     /// What was opened has all that was durable, and sometimes everything is compared.
     pub(super) fn check_owned(&mut self, owned: &mut Owned) -> store::Result<()> {
         let latest = owned.partition.latest();
+        // The head says what was lost until the log says so itself.
+        owned.loss = self.loss.filter(|_| owned.partition.memory().renamed_at().is_none());
         assert!(self.witness.latest() <= latest, "what was durable is gone");
         if self.rng.one_in(VERIFY_EVERY) {
             let mut found = verify(&mut owned.partition)?;

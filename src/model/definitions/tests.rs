@@ -171,7 +171,7 @@ fn what_is_not_json_is_found() {
         ("{flows: []}", "syntax"),
         ("{\"flows\": 01}", "syntax"),
         ("{\"flows\": \"\\ud800\"}", "syntax"),
-        ("\u{feff}{}", "syntax"),
+        ("\u{feff}\u{feff}{}", "syntax"),
         ("[]", "wrong_type"),
         ("{\"flows\": 7}", "wrong_type"),
         ("{\"flows\": [], \"flows\": []}", "duplicate_field"),

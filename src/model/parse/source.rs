@@ -10,7 +10,7 @@ use jsonc_parser::{
 
 use super::report::{Report, Spot};
 use crate::{
-    base::limits::JSON_DEPTH_MAX,
+    base::{bytes::BYTE_ORDER_MARK, limits::JSON_DEPTH_MAX},
     model::{json, line},
 };
 
@@ -19,28 +19,31 @@ use crate::{
 pub(in crate::model) struct Source<'a> {
     pub(in crate::model) name: &'a str,
     pub(in crate::model) text: &'a str,
+    /// Whether it is all text; otherwise there is a finding that says so.
+    pub(in crate::model) is_whole: bool,
 }
 
 impl<'a> Source<'a> {
-    /// The text of a file, or as far as it is text.
+    /// The text of a file, or as far as it is text, without a byte order mark.
     pub(in crate::model) fn new(
         file: usize,
         name: &'a str,
         bytes: &'a [u8],
         report: &mut Report,
     ) -> Self {
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         let start = Spot::start(file);
         if !report.take(&start, |it| &mut it.bytes, bytes.len(), "bytes of definitions") {
-            return Self { name, text: "" };
+            return Self { name, text: "", is_whole: false };
         }
         match std::str::from_utf8(bytes) {
-            Ok(text) => Self { name, text },
+            Ok(text) => Self { name, text, is_whole: true },
             Err(error) => {
                 let text = bytes.get(..error.valid_up_to()).map(std::str::from_utf8);
                 let text = text.and_then(Result::ok).unwrap_or_default();
                 let message = "bytes that are not UTF-8";
                 report.error(&start.at(text.len()), "not_utf8", message, "save it as UTF-8");
-                Self { name, text }
+                Self { name, text, is_whole: false }
             }
         }
     }

@@ -50,7 +50,7 @@ impl Owner {
         if backup.needs_image(&start) {
             backup.write_image(&self.store, Lsn(1))?;
         }
-        backup.append(&Original { log: &self.log, start, goal }, &mut |_| {})
+        backup.append(&Original { log: &self.log, start, goal, renamed: None }, &mut |_| {})
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     manifest::{ChunkFile, Image, Manifest, Part},
 };
 use crate::{
-    base::{Lsn, bytes::length_of, limits::BACKUP_FILE_BYTES, planted::is_planted},
+    base::{Lsn, Timestamp, bytes::length_of, limits::BACKUP_FILE_BYTES, planted::is_planted},
     store::{Error, Fold, Log, Store, beside, chunk, fold::malformed, mirror::Step},
 };
 
@@ -27,6 +27,8 @@ pub struct Original<'a> {
     pub start: Fold,
     /// Up to which position; without it, up to the last whole group.
     pub goal: Option<u64>,
+    /// When it got the identity that it has, if not at its creation: later than everything before.
+    pub renamed: Option<Timestamp>,
 }
 
 impl Backup {
@@ -131,6 +133,12 @@ impl Backup {
         let (end, start, log) = (&manifest.end, &original.start, original.log);
         if (end.instance(), end.partition()) != (start.instance(), start.partition()) {
             return Err(other(format!("it is of directory {}", end.instance())));
+        }
+        // Who had the old identity may go on under it, and with this backup.
+        if original.renamed.is_some_and(|at| end.last_time() < at) {
+            let what = "it is the backup of the original, and this directory is a copy of that, or \
+                        has lost what it had acknowledged, and has an identity of its own";
+            return Err(other(what.to_owned()));
         }
         if let Some((found, _)) = log.read(end.position())?
             && found != end.position()

@@ -245,9 +245,33 @@ fn a_copy_that_goes_its_own_way_does_not_mix_with_the_backup_of_the_original() {
         end(command.arg("--data").arg(desk.path("copy")).arg("--to").arg(&to))
     };
     on_copy().code(3).says(&["does not go on from here"]);
-    // Where the original is gone, its backup goes on with the copy.
     fs::remove_dir_all(&to).unwrap();
     on_copy().code(0);
+}
+
+#[test]
+fn a_copy_does_not_take_over_the_backup_that_it_was_made_from() {
+    let desk = two_parts();
+    desk.run("defs.json", "customers.ndjson", "first.ndjson").code(0);
+    backup(&desk, "backup").code(0);
+    restore(&desk, "backup", "copy").code(0);
+    let on_copy = |to: &str| {
+        let mut command = onward(&["backup", "--json"]);
+        end(command.arg("--data").arg(desk.path("copy")).arg("--to").arg(desk.path(to)))
+    };
+    // Nothing has happened since: the log of either goes on from where the backup ends.
+    on_copy("backup").code(3).says(&["the backup of the original", "back up to a new place"]);
+    desk.run("defs.json", "customers.ndjson", "second.ndjson").code(0);
+    backup(&desk, "backup").code(0);
+    check(&desk, "backup").code(0);
+    // A backup of the copy's own goes on, and so does one of a copy of the copy.
+    on_copy("own").code(0);
+    let again = on_copy("own").code(0).object();
+    assert_eq!(again["chunks_added"], 0);
+    restore(&desk, "own", "grandchild").code(0);
+    let mut command = onward(&["backup"]);
+    command.arg("--data").arg(desk.path("grandchild")).arg("--to").arg(desk.path("own"));
+    end(&mut command).code(3).says(&["the backup of the original"]);
 }
 
 #[test]

@@ -55,6 +55,27 @@ fn strict_stops_before_anything_is_stored() {
 }
 
 #[test]
+fn a_byte_order_mark_says_nothing() {
+    let (plain, marked) = (simple(), simple());
+    for name in ["defs.json", "customers.ndjson", "events.ndjson"] {
+        let text = std::fs::read(plain.path(name)).unwrap();
+        marked.file(name, [b"\xef\xbb\xbf", &text[..]].concat());
+    }
+    let summaries = [&plain, &marked].map(|desk| run_simple(desk).code(0).object());
+    for name in ["lines_read", "rejected_lines", "customers", "enrolled", "sent", "records"] {
+        assert_eq!(summaries[0][name], summaries[1][name], "{name}");
+    }
+    // Places are counted behind it, and a file of nothing else has been read.
+    marked.file("defs.json", b"\xef\xbb\xbf{]");
+    run_simple(&marked).code(1).says(&["defs.json:1:2: syntax"]);
+    let only = simple();
+    only.file("events.ndjson", b"\xef\xbb\xbf");
+    run_simple(&only).code(0);
+    only.file("events.ndjson", signup("e1", "c1", NEW_YEAR));
+    assert_eq!(run_simple(&only).code(0).object()["enrolled"], 1);
+}
+
+#[test]
 fn empty_files_are_files_without_lines() {
     let desk = simple();
     desk.file("customers.ndjson", "");

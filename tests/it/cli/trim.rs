@@ -24,7 +24,7 @@ fn trim(desk: &Desk, keep: &str, export: Option<&str>) -> super::Ended {
     end(&mut command)
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         if entry.path().is_dir() {
@@ -183,6 +183,7 @@ fn an_export_is_never_mixed_up() {
     let other = long_wait();
     other.file("events.ndjson", signup("z", "c1", "2026-01-01T00:00:00Z"));
     fs::remove_dir_all(other.data()).unwrap();
+    fs::remove_dir_all(other.path("outbox")).unwrap();
     other.run("defs.json", "customers.ndjson", "events.ndjson").code(0);
     fs::write(desk.path("old"), &bytes).unwrap();
     let mut command = onward(&["trim", "--keep", "72h"]);

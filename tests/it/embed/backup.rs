@@ -100,6 +100,9 @@ fn a_delivery_of_before_leaves_both_under_one_name_and_later_ones_do_not() {
     clock.advance(Span::hours(1));
     let onward_copy = open_at(&copy, &good, &clock);
     let repeated = next(&attempts);
+    // While it runs, too: the backup is the original's.
+    let refused = onward_copy.backup(&backup);
+    assert!(matches!(refused, Err(Error::Store(store::Error::OtherBackup { .. }))), "{refused:?}");
     assert_eq!((&repeated.message_id, repeated.id), (&first.message_id, first.id));
     enter(&onward_copy, "bob");
     let of_copy = next(&attempts);
