@@ -302,9 +302,10 @@ fn read(kind: InputKind, bytes: &[u8]) -> Read {
 }
 
 /// What is wrong with a line of this time where it is `now`, if it lies too far ahead. Before the
-/// first event there is no time that it could be far from.
+/// first event the clock stands where it began, or moments after it, and nothing is far from there.
 pub(super) fn leap(now: Timestamp, time: Timestamp, until: Option<Timestamp>) -> Option<LineError> {
-    let is_expected = now == Timestamp::EPOCH || until.is_some_and(|until| time <= until);
+    let has_begun = now.since(Timestamp::EPOCH) > LEAP_MAX;
+    let is_expected = !has_begun || until.is_some_and(|until| time <= until);
     (!is_expected && time.since(now) > LEAP_MAX).then(|| LineError {
         code: LineCode::TooFarAhead,
         column: 1,
