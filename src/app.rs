@@ -27,7 +27,7 @@ use std::{path::Path, sync::Arc};
 use crossbeam_channel::Receiver;
 
 use crate::{
-    base::{Clock, CustomerId, EnrollmentId, InstanceId, Limits, Timestamp},
+    base::{Clock, CustomerId, EnrollmentId, InstanceId, Limits, Timestamp, limits::WORKERS},
     delivery::{Channels, Pool},
     engine::{
         AcceptLoss, ClockCheck, Engine, Error, Opening, Ticket,
@@ -43,9 +43,6 @@ use crate::{
     model::{CustomerUpdate, Event},
     store::backup::BackedUp,
 };
-
-/// Sends under way at once through each channel.
-const WORKERS: usize = 64;
 
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]

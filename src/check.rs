@@ -5,14 +5,18 @@
 //!
 //! **Architecture invariant:** built for tests and fuzzing only.
 
+mod directory;
+
 use std::collections::BTreeMap;
+
+pub use directory::directory;
 
 use crate::{
     base::{
         CustomerId, EventId, FlowId, Lsn, Reader, SegmentId, Timestamp,
         codec::{decode, encode},
     },
-    machine::{record::Record, row::Row},
+    machine::{memory::Memory, record::Record, row::Row},
     model::{
         Activity, Condition, Customer, CustomerUpdate, Definitions, Event, Expression, Facts, Flow,
         Form, JsonText, Known, LineError, Place, Segment, Template, Unknown,
@@ -23,11 +27,11 @@ use crate::{
             entries::{Entries, entry},
             manifest::Manifest,
         },
-        base,
+        base, checkpoint,
         chunk::{self, ChunkKind},
         export, head, nodes,
         page::{self, decode_page, encode_page},
-        segments, timers,
+        segments, snapshot, timers,
     },
 };
 
@@ -166,10 +170,37 @@ pub fn segment(data: &[u8]) {
     }
 }
 
+/// A snapshot of sled, without its length and checksum, says which segments are in use, or nothing.
+pub fn snapshot(data: &[u8]) {
+    let crc = crc32fast::hash(data).swap_bytes().to_be_bytes();
+    let Ok(read) = snapshot::decode(&[data, &[0; 8], &crc].concat()) else { return };
+    let is_begin = |at: u64| at.is_multiple_of(segments::segment_bytes());
+    assert!(is_begin(read.from()) && read.from() <= read.stable, "reading begins with a segment");
+    let named = |it: &snapshot::Named| is_begin(it.offset) && is_begin(it.lsn);
+    assert!(read.pages.keys().all(named), "a segment is named by where it begins");
+    let pages: usize = read.pages.values().map(Vec::len).sum();
+    assert!(pages <= data.len(), "no more is kept than there are bytes");
+}
+
 /// The state of a base decodes or not; what decodes reads back as written.
 pub fn base(data: &[u8]) {
     let Ok(state) = base::decode(&with_frame_crc(data)) else { return };
     assert_eq!(base::decode(&base::encode(&state)), Ok(state), "a base reads back as written");
+}
+
+/// What is recorded of a checkpoint decodes or not; what decodes reads back as written.
+pub fn checkpoint(data: &[u8]) {
+    let Ok(state) = checkpoint::decode(&with_frame_crc(data)) else { return };
+    let read = checkpoint::decode(&checkpoint::encode(&state));
+    assert_eq!(read.ok(), Some(state), "a checkpoint reads back as written");
+}
+
+/// A memory image decodes or not; what decodes reads back as written.
+pub fn memory(data: &[u8]) {
+    let Ok(memory) = Memory::decode(data) else { return };
+    let bytes = memory.encode();
+    let read = Memory::decode(&bytes).map(|memory| memory.encode());
+    assert_eq!(read, Ok(bytes), "a memory image reads back as written");
 }
 
 /// An entry of an export decodes or not; what decodes reads back as written.
@@ -340,7 +371,11 @@ mod tests {
 
     type Check = fn(&[u8]);
 
-    const CHECKS: [(&str, Check); 15] = [
+    const CHECKS: [(&str, Check); 19] = [
+        ("snapshot", snapshot),
+        ("directory", directory),
+        ("memory", memory),
+        ("checkpoint", checkpoint),
         ("export", export),
         ("base", base),
         ("chunk", chunk),

@@ -1,5 +1,8 @@
 //! Every bound in one place, with the relations between them.
 //!
+//! What bounds nothing that comes from outside stands with the one algorithm that it belongs to: sizes
+//! of buffers, prices, pauses between two looks, and how a format splits its text.
+//!
 //! Constants are part of the formats or of what callers may send; [`Limits`] are the ones that an
 //! operator or a test may set.
 
@@ -91,16 +94,37 @@ pub const PARSER_STACK_BYTES: usize = 256 * 1024 * 1024;
 /// Stack of a thread that renders all the time: room for [`PARSER_STACK_BYTES`] below what calls
 /// it, so that it need not be mapped for each message. Address space only, until it is used.
 pub const WORKER_STACK_BYTES: usize = PARSER_STACK_BYTES + 1024 * 1024;
+/// Bytes of address space without which the program does not begin: for the stacks of some such
+/// threads, what allocators set aside for each thread, and the caches. Most is never touched.
+pub const ADDRESS_SPACE_MIN: u64 = 3 * 1024 * 1024 * 1024;
 /// Bytes of one template.
 pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
 /// Instructions one rendering may take.
 pub const TEMPLATE_FUEL: u64 = 50_000;
 /// Bytes one template may render to.
 pub const RENDERED_BYTES_MAX: usize = 1024 * 1024;
+/// Calls, blocks and macros inside each other in a template.
+pub const TEMPLATE_RECURSION_MAX: usize = 64;
+/// Spaces that the filter `tojson` indents by.
+pub const TEMPLATE_INDENT_MAX: usize = 16;
+/// Expressions inside each other in a template. Each level may evaluate again what is constant below it.
+pub const TEMPLATE_DEPTH_MAX: usize = 200;
+/// Faults that are told of one template.
+pub const TEMPLATE_FAULTS_MAX: usize = 8;
+/// Cells, the pieces of the values in a template, that may be walked without being paid for, time and again in a loop.
+pub const CELLS_UNPAID_MAX: u64 = TEMPLATE_FUEL;
+/// Cells that may be built, and walked where the text that comes of it is paid for.
+pub const CELLS_BUILT_MAX: u64 = 1 << 20;
+/// Cells of a list that is multiplied before the template is rendered.
+pub const CELLS_FOLDED_MAX: u64 = 128;
+/// Products in one expression of a template that may turn out to be lists.
+pub const PRODUCTS_MAX: u64 = 1_000;
 /// What the fixed waits of a cycle of steps last together, at least.
 pub const CYCLE_WAIT_MIN: Span = Span::minutes(1);
 /// Findings that one validation reports; the rest are counted.
 pub const FINDINGS_MAX: usize = 1_000;
+/// Findings that are kept before they are sorted; the rest are counted.
+pub const FINDINGS_KEPT: usize = 64 * FINDINGS_MAX;
 /// Bytes of an entry key.
 pub const ENTRY_KEY_BYTES_MAX: usize = 256;
 /// How long an entry key is remembered after the enrollment began; the customer as key: for ever.
@@ -133,6 +157,14 @@ pub const STEP_BUDGET: u32 = 1_000;
 pub const EVENT_AGE_MAX: Span = Span::hours(72);
 /// How far ahead of the engine's clock an event may be.
 pub const EVENT_AHEAD_MAX: Span = Span::hours(24);
+/// How far after everything before it a line of events may lie, unless the run was told that time
+/// reaches there: the lines are the clock, and one wrong year would fire every timer at once and make
+/// all lines after it too old. Longer than nothing happens in any real file.
+pub const LEAP_MAX: Span = Span::days(5 * 366);
+/// How far the clock may leap ahead between two looks, the last look before a start included.
+pub const CLOCK_AHEAD_MAX: Span = Span::hours(24);
+/// How far behind the last record it may be when the engine starts, and before somebody is told.
+pub const CLOCK_BEHIND_MAX: Span = Span::minutes(5);
 /// How long an event id is remembered, in engine time.
 pub const DEDUP_WINDOW: Span = Span::hours(72);
 
@@ -142,8 +174,12 @@ pub const SEND_TIMEOUT: Span = Span::seconds(60);
 pub const STOP_TIMEOUT: Span = Span::seconds(10);
 /// Deliveries waiting for a worker of one channel; one more is refused.
 pub const CHANNEL_QUEUE: usize = 128;
+/// Sends under way at once through each channel.
+pub const WORKERS: usize = 64;
 /// Files that one directory sync of the outbox makes durable, at most.
 pub const OUTBOX_BATCH: usize = 64;
+/// Bytes of a mailbox with its display name, so that no header line grows past the standard's 998.
+pub const MAILBOX_BYTES_MAX: usize = 512;
 
 /// Records of an enrollment that one question reads: reading keeps the engine from other work.
 pub const HISTORY_RECORDS_MAX: usize = 10_000;
@@ -151,6 +187,12 @@ pub const HISTORY_RECORDS_MAX: usize = 10_000;
 pub const ENROLLMENTS_SHOWN: usize = 1_000;
 /// Rejected lines that a run tells of; the rest are counted.
 pub const REJECTED_SHOWN: usize = 100;
+/// Dead letters that one call shows, oldest first.
+pub const DEAD_LETTERS_SHOWN: usize = 10_000;
+/// Differences that are described; the rest are counted.
+pub const DIFFERENCES_SHOWN: usize = 100;
+/// More rounds of loading rows than any decision can need.
+pub const FETCHES_MAX: usize = 100_000;
 
 /// Bytes of one record's body; longer documents travel in parts.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
@@ -174,6 +216,11 @@ pub const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 pub const LEAF_VALUES_MAX: usize = 16;
 /// Payload between two fdatasyncs, at most.
 pub const SYNC_BYTES_MAX: usize = 1024 * 1024;
+/// Keys that the commit thread removes between two syncs.
+pub const REMOVALS_MAX: usize = 1_000;
+/// How often the time of an ordinary operation sled's own opening may take: it is one call, which
+/// reads a file that may be large and not cached.
+pub const OPENING_PATIENCE: u32 = 20;
 /// Bytes after which a backup begins another file of chunks.
 pub const BACKUP_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of the manifest of a backup: enough for more than ten terabytes of log.

@@ -8,6 +8,7 @@ pub mod codec;
 pub mod id;
 pub mod limits;
 pub(crate) mod planted;
+pub mod thread;
 pub mod time;
 
 pub use bytes::{Malformed, Reader};

@@ -1,6 +1,9 @@
 //! `onward compact`, `backup` and `restore`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -58,6 +61,27 @@ pub(super) struct RestoreArgs {
     /// Prints one JSON object: `lsn`, the last record of the backup; `original` and `instance`.
     #[arg(long)]
     json: bool,
+}
+
+impl CompactArgs {
+    /// What it works on.
+    pub(super) fn path(&self) -> &Path {
+        &self.data.data
+    }
+}
+
+impl BackupArgs {
+    /// What it works on.
+    pub(super) fn path(&self) -> &Path {
+        self.data.as_deref().or(self.check.as_deref()).unwrap_or_else(|| Path::new(""))
+    }
+}
+
+impl RestoreArgs {
+    /// What it works on.
+    pub(super) fn path(&self) -> &Path {
+        &self.data
+    }
 }
 
 pub(super) fn compact(args: &CompactArgs) -> Result<ExitCode, Failure> {

@@ -1,6 +1,9 @@
 //! `onward doctor`: what is wrong with a directory, in words.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use super::{Data, exit, exit::Failure, limits, progress, say};
 use crate::engine::doctor::{Finding, examine};
@@ -18,6 +21,13 @@ pub(super) struct Args {
     /// `place`, `what` and `advice`.
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// What it works on.
+    pub(super) fn path(&self) -> &Path {
+        &self.data.data
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {

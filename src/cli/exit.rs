@@ -4,6 +4,7 @@ use std::{fmt::Display, process::ExitCode};
 
 use super::print::tell;
 use crate::{
+    base::thread::NoThread,
     bench,
     engine::{self, job, repair},
     model::Findings,
@@ -47,6 +48,10 @@ impl Failure {
         Self::new(REFUSED, message)
     }
 
+    pub(super) fn fault(message: impl Display) -> Self {
+        Self::new(FAULT, message)
+    }
+
     pub(super) fn findings(findings: &Findings) -> Self {
         let mut details: Vec<String> = findings.list.iter().map(ToString::to_string).collect();
         if findings.omitted > 0 {
@@ -74,6 +79,12 @@ impl Failure {
     }
 }
 
+impl From<NoThread> for Failure {
+    fn from(error: NoThread) -> Self {
+        Self::fault(error)
+    }
+}
+
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         let code = match &error {
@@ -98,6 +109,7 @@ impl From<store::Error> for Failure {
             | store::Error::Shortened { .. }
             | store::Error::Headless { .. }
             | store::Error::NoWayBack { .. }
+            | store::Error::NoThread(_)
             | store::Error::Thawed
             | store::Error::Stalled { .. }
             | store::Error::Poisoned { .. } => FAULT,

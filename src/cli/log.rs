@@ -2,14 +2,14 @@
 
 use std::{
     io::{BufWriter, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use super::{
     exit::Failure,
     limits, parse_lsn,
-    print::{printable, tell},
+    print::{at_leisure, printable, tell},
 };
 use crate::{
     base::{Lsn, PartitionId},
@@ -33,18 +33,25 @@ pub(super) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// What it works on.
+    pub(super) fn path(&self) -> &Path {
+        self.data.as_deref().or(self.export.as_deref()).unwrap_or_else(|| Path::new(""))
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut print = |partition: PartitionId, logged: &Logged| {
         let json = logged.json(partition);
         if args.json {
-            return writeln!(out, "{}", printable(&json)).map_err(Failure::output);
+            return at_leisure(|| writeln!(out, "{}", printable(&json))).map_err(Failure::output);
         }
         let (lsn, time, name) = (logged.lsn, logged.time, logged.record.name());
         let fields = json.split_once(name).and_then(|(_, rest)| rest.strip_prefix("\","));
         let fields = fields.and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
         let fields = printable(fields);
-        writeln!(out, "{lsn:>8} {time} {name:<17} {fields}").map_err(Failure::output)
+        at_leisure(|| writeln!(out, "{lsn:>8} {time} {name:<17} {fields}")).map_err(Failure::output)
     };
     if let Some(path) = &args.export {
         history::each_exported(path, args.from, &mut print)?;
@@ -58,6 +65,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         let id = partition.id();
         partition.each_record(args.from, &mut |logged| print(id, &logged))?;
     }
-    out.flush().map_err(Failure::output)?;
+    at_leisure(|| out.flush()).map_err(Failure::output)?;
     Ok(ExitCode::SUCCESS)
 }

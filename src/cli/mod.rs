@@ -18,7 +18,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::base::{Limits, Lsn, Span};
+use crate::{
+    base::{Limits, Lsn, Span, limits::ADDRESS_SPACE_MIN, planted::is_planted, thread},
+    engine,
+};
 use exit::Failure;
 use print::{Told, say};
 
@@ -70,21 +73,70 @@ struct Data {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_tracing();
-    let result = match cli.command {
-        Command::Run(args) => run::run(args),
-        Command::Validate(args) => validate::run(&args),
-        Command::Show(args) => show::run(&args),
-        Command::Log(args) => log::run(&args),
-        Command::Trim(args) => trim::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Compact(args) => copies::compact(&args),
-        Command::Backup(args) => copies::backup(&args),
-        Command::Restore(args) => copies::restore(&args),
-        Command::Doctor(args) => doctor::run(&args),
-        Command::Repair(args) => repair::run(&args),
-        Command::Bench(args) => bench::run(&args),
+    run_apart(cli.command).unwrap_or_else(Failure::report)
+}
+
+/// Does it on a thread with room for parsers, which a system may refuse; all but what watches its
+/// disk by itself is left behind where a disk gives no answer.
+fn run_apart(command: Command) -> Result<ExitCode, Failure> {
+    check_address_space()?;
+    let watched = command.watched();
+    let Some((what, path)) = watched else {
+        let thread = thread::start("onward", move || command.run())?;
+        return thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     };
-    result.unwrap_or_else(Failure::report)
+    engine::watched((what, &path), limits()?.stall, move || command.run())
+}
+
+/// Refuses to begin where memory would end in the middle, which no program survives.
+fn check_address_space() -> Result<(), Failure> {
+    let most = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    match most {
+        Some(most) if most < ADDRESS_SPACE_MIN => Err(Failure::fault(format!(
+            "this process may use {most} bytes of address space, and {ADDRESS_SPACE_MIN} are needed, \
+             most of them for stacks and untouched; raise the limit (`ulimit -v`)"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+impl Command {
+    /// What it is called and what it works on, where all it does is to ask disks.
+    fn watched(&self) -> Option<(&'static str, PathBuf)> {
+        if is_planted!("commands_unwatched") {
+            return None;
+        }
+        let (what, path) = match self {
+            Self::Run(_) | Self::Validate(_) | Self::Bench(_) => return None,
+            Self::Show(args) => ("show", args.path()),
+            Self::Log(args) => ("log", args.path()),
+            Self::Trim(args) => ("trim", args.path()),
+            Self::Verify(args) => ("verify", args.path()),
+            Self::Compact(args) => ("compact", args.path()),
+            Self::Backup(args) => ("back up", args.path()),
+            Self::Restore(args) => ("restore", args.path()),
+            Self::Doctor(args) => ("examine", args.path()),
+            Self::Repair(args) => ("repair", args.path()),
+        };
+        Some((what, path.to_owned()))
+    }
+
+    fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Run(args) => run::run(args),
+            Self::Validate(args) => validate::run(&args),
+            Self::Show(args) => show::run(&args),
+            Self::Log(args) => log::run(&args),
+            Self::Trim(args) => trim::run(&args),
+            Self::Verify(args) => verify::run(&args),
+            Self::Compact(args) => copies::compact(&args),
+            Self::Backup(args) => copies::backup(&args),
+            Self::Restore(args) => copies::restore(&args),
+            Self::Doctor(args) => doctor::run(&args),
+            Self::Repair(args) => repair::run(&args),
+            Self::Bench(args) => bench::run(&args),
+        }
+    }
 }
 
 /// Messages of the engine go to standard error; `ONWARD_LOG` says which, warnings by default.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::exit::Failure;
+use crate::store::pulse;
 
 /// The text with every character escaped that moves the cursor, ends the line, changes colours or
 /// turns the direction of what follows. JSON stays JSON of the same value, because it has such
@@ -40,10 +41,16 @@ const fn is_active(character: char) -> bool {
     )
 }
 
+/// Writes where somebody reads, who may take any time: that is no disk that hangs.
+pub(super) fn at_leisure<T>(write: impl FnOnce() -> T) -> T {
+    pulse::patiently(u32::MAX, write)
+}
+
 /// Prints a line. A reader that has gone away gets no more, and changes nothing about how the
 /// command ends.
 pub(super) fn say(line: impl Display) -> Result<(), Failure> {
-    match writeln!(io::stdout().lock(), "{}", printable(&line.to_string())) {
+    let line = line.to_string();
+    match at_leisure(|| writeln!(io::stdout().lock(), "{}", printable(&line))) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::output(error)),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -63,7 +70,7 @@ impl Write for Told {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        writeln!(io::stderr().lock(), "{}", printable(line)).map(|()| bytes.len())
+        at_leisure(|| writeln!(io::stderr().lock(), "{}", printable(line))).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

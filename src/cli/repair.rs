@@ -1,6 +1,9 @@
 //! `onward repair`: what is whole, saved in a new directory.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use super::{Data, exit, exit::Failure, limits, progress, say};
 use crate::{
@@ -21,6 +24,13 @@ pub(super) struct Args {
     /// `first`, `last`, `until` and `behind`.
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// What it works on.
+    pub(super) fn path(&self) -> &Path {
+        &self.data.data
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {

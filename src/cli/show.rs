@@ -1,19 +1,16 @@
 //! `onward show`: an enrollment with its history, a customer, or a flow with its counts.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::{Data, exit::Failure, limits, say};
 use crate::{
-    base::{CustomerId, DeliveryId, EnrollmentId, FlowId},
+    base::{CustomerId, DeliveryId, EnrollmentId, FlowId, limits::DEAD_LETTERS_SHOWN},
     engine::{Error, Partition, history::Logged, recover},
     machine::row::{Enrollment, Phase},
 };
-
-/// Dead letters that one call shows, oldest first.
-const DEAD_LETTERS_SHOWN: usize = 10_000;
 
 /// Shows one thing.
 #[derive(Debug, clap::Args)]
@@ -43,6 +40,13 @@ enum Kind {
     Flow,
     /// The deliveries that failed for good, oldest first.
     DeadLetters,
+}
+
+impl Args {
+    /// What it works on.
+    pub(super) fn path(&self) -> &Path {
+        &self.data.data
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {

@@ -1,6 +1,9 @@
 //! `onward trim`: old records go.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use super::{Data, exit::Failure, limits, say};
 use crate::{
@@ -34,6 +37,13 @@ fn parse_keep(text: &str) -> Result<Span, String> {
         return Err("the records of the last 72h are always kept; write 72h or more".to_owned());
     }
     Ok(keep)
+}
+
+impl Args {
+    /// What it works on.
+    pub(super) fn path(&self) -> &Path {
+        &self.data.data
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {

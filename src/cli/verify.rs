@@ -1,6 +1,6 @@
 //! `onward verify`: does the directory hold what its log says?
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use super::{Data, exit, exit::Failure, limits, say};
 use crate::engine::{recover, verify::verify};
@@ -17,6 +17,13 @@ pub(super) struct Args {
     /// `difference_count`, `differences`.
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// What it works on.
+    pub(super) fn path(&self) -> &Path {
+        &self.data.data
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {

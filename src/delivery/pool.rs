@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use super::{Channel, Channels, Message};
-use crate::base::DeliveryId;
 use crate::base::limits::{CHANNEL_QUEUE, SEND_TIMEOUT, STOP_TIMEOUT, WORKER_STACK_BYTES};
+use crate::base::{DeliveryId, thread};
 use crate::machine::delivery::{ChannelKind, Delivery, Outcome};
 
 /// Threads that drive all sends; channels wait for others rather than compute.
@@ -39,6 +39,8 @@ impl Pool {
         workers_per_channel: usize,
         report: impl Fn(DeliveryId, u32, Outcome) + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        // The runtime panics where a thread does not start.
+        thread::check_room_for(THREADS).map_err(io::Error::other)?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_stack_size(WORKER_STACK_BYTES)

@@ -103,11 +103,11 @@ enum Doer {
 
 impl Committer {
     /// Starts the thread.
-    pub(super) fn start(disk: Disk) -> Self {
+    pub(super) fn start(disk: Disk) -> store::Result<Self> {
         let watch = Arc::clone(&disk.watch);
         let (worker, jobs, reports) = Worker::new(disk);
-        let thread = Apart::start("onward-commit", move || worker.run());
-        Self { jobs: Some(jobs), reports, doer: Doer::Thread(Some(thread)), watch }
+        let thread = Apart::start("onward-commit", move || worker.run())?;
+        Ok(Self { jobs: Some(jobs), reports, doer: Doer::Thread(Some(thread)), watch })
     }
 
     /// Leaves the stepping to the caller, who may go on with it when the engine is gone.

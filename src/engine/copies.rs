@@ -36,7 +36,7 @@ pub type Tell<'a> = &'a mut dyn FnMut(Progress);
 /// Opens what has been made, checks that it holds what its log says, and closes it.
 fn verify_made(dir: &Path, limits: &Limits) -> store::Result<Lock> {
     let store = Arc::new(SledStore::open_unfinished(dir)?);
-    let watch = Watch::start(dir, limits.stall);
+    let watch = Watch::start(dir, limits.stall)?;
     let sled = Arc::<SledStore>::clone(&store);
     let mut partition = recover::read_open(sled, dir, limits, &watch)?;
     let found = verify(&mut partition)?;

@@ -4,7 +4,8 @@
 //! writes as it opens.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -18,7 +19,7 @@ use crate::{
         self, DirectoryFormat, HeadState, SledStore,
         beside::{Leftover, leftovers},
         check::{self, Part},
-        checkpoint, head, prepare,
+        checkpoint, head, prepare, pulse,
         salvage::Salvage,
         survey::survey,
         there,
@@ -48,6 +49,9 @@ pub struct Examined {
     /// What is wrong.
     pub findings: Vec<Finding>,
 }
+
+/// Bytes that are copied at once.
+const PIECE_BYTES: u64 = 1024 * 1024;
 
 const REPAIR: &str = "restore a backup, or save what is whole with `onward repair`";
 const RESTORE: &str = "restore a backup";
@@ -273,8 +277,18 @@ fn copy_files(from: &Path, to: &Path) -> store::Result<()> {
         if there::is_dir(&path)? {
             copy_files(&path, &target)?;
         } else if there::is_file(&path)? {
-            fs::copy(&path, &target).map_err(store::Error::io("copy", &path))?;
+            copy_file(&path, &target).map_err(store::Error::io("copy", &path))?;
         }
+    }
+    Ok(())
+}
+
+/// Piece by piece, because a whole one may take longer than a disk has to answer.
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = File::open(from)?;
+    let mut to = File::create(to)?;
+    while io::copy(&mut (&mut from).take(PIECE_BYTES), &mut to)? > 0 {
+        pulse::beat();
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ use super::{
     recover::{Opening, Site},
     runner::{Outbound, Report, Runner},
     ticket::{Reply, Ticket},
-    watch::{Apart, Watch},
+    watch::{Apart, Watch, watched},
 };
 use crate::{
     base::{Clock, Lsn, Timestamp, limits::STOP_TIMEOUT, planted::is_planted},
@@ -112,7 +112,7 @@ impl Engine {
         check: ClockCheck,
     ) -> Result<Self, Error> {
         let (outbound, reports) = workers;
-        let watch = Watch::start(site.path(), opening.limits.stall);
+        let watch = Watch::start(site.path(), opening.limits.stall)?;
         let runner = Runner::start(site.own(opening, &watch)?, outbound)?;
         let partition = &runner.partition;
         let recorded = (partition.latest() > Lsn::ZERO).then(|| partition.recorded_time());
@@ -129,7 +129,7 @@ impl Engine {
                 let stopped = || Error::Stopped { cause: cause.clone() };
                 waiting.try_iter().for_each(|message| message.refuse(stopped()));
             }
-        });
+        })?;
         engine.thread = Some(thread);
         Ok(engine)
     }
@@ -191,10 +191,13 @@ impl Engine {
     }
 
     /// Adds to the backup in `to` what it lacks of everything taken in before, while the engine
-    /// goes on. Works on the calling thread.
+    /// goes on. The calling thread waits for it.
     pub fn backup(&self, to: &Path) -> Result<BackedUp, Error> {
         let frozen = self.freeze()?.wait()?;
-        Ok(copies::backup_frozen(frozen, to, &mut |_| {})?)
+        let (to, stall) = (to.to_owned(), self.watch.stall());
+        watched(("back up to", &to.clone()), stall, move || {
+            Ok(copies::backup_frozen(frozen, &to, &mut |_| {})?)
+        })
     }
 
     /// Checks definitions documents, named for messages, and brings into force what is new.

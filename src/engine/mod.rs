@@ -49,6 +49,7 @@ pub use partition::Partition;
 pub use present::ClockCheck;
 pub use recover::{AcceptLoss, Opening};
 pub use ticket::Ticket;
+pub use watch::watched;
 
 #[cfg(test)]
 mod sim;

@@ -10,7 +10,8 @@ use super::{
 use crate::{
     base::{
         DeliveryId, InstanceId, Limits, Lsn, PartitionId, Span, Timestamp,
-        limits::RECORD_BYTES_MAX, planted::is_planted,
+        limits::{FETCHES_MAX, RECORD_BYTES_MAX},
+        planted::is_planted,
     },
     machine::{
         apply::{TimerSet, apply, rows_of},
@@ -27,8 +28,6 @@ use crate::{
     store::{self, ChunkBuilder, Fold, Group, Log, Store},
 };
 
-/// More rounds of loading rows than any decision can need.
-const FETCHES_MAX: usize = 100_000;
 /// What a record takes in a chunk besides its body, at most.
 const FRAME_BYTES: usize = 24;
 

@@ -11,12 +11,10 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::Error;
-use crate::base::{Clock, Span, Timestamp};
-
-/// How far the clock may leap ahead between two looks, the last look before a start included.
-pub(super) const AHEAD_MAX: Span = Span::hours(24);
-/// How far behind the last record it may be when the engine starts, and before somebody is told.
-const BEHIND_MAX: Span = Span::minutes(5);
+use crate::base::{
+    Clock, Timestamp,
+    limits::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_MAX},
+};
 
 /// What to do where the clock and the engine's time are too far apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,10 +57,10 @@ impl Present {
         let now = clock.now();
         if let (ClockCheck::Strict, Some(recorded)) = (check, past.recorded) {
             let latest = past.alive.max(recorded);
-            if now.since(latest) > AHEAD_MAX {
+            if now.since(latest) > CLOCK_AHEAD_MAX {
                 return Err(Error::Clock { clock: now, engine: latest });
             }
-            if recorded.since(now) > BEHIND_MAX {
+            if recorded.since(now) > CLOCK_BEHIND_MAX {
                 return Err(Error::Clock { clock: now, engine: recorded });
             }
         }
@@ -73,7 +71,7 @@ impl Present {
     pub(super) fn look(&mut self, recorded: Timestamp) -> Result<Timestamp, Error> {
         if !self.is_stopped {
             let clock = self.clock.now();
-            if self.check == ClockCheck::Strict && clock.since(self.seen) > AHEAD_MAX {
+            if self.check == ClockCheck::Strict && clock.since(self.seen) > CLOCK_AHEAD_MAX {
                 return Err(Error::Clock { clock, engine: self.seen });
             }
             self.tell(clock, recorded);
@@ -89,7 +87,7 @@ impl Present {
     }
 
     fn tell(&mut self, clock: Timestamp, recorded: Timestamp) {
-        if !self.is_behind_told && recorded.since(clock) > BEHIND_MAX {
+        if !self.is_behind_told && recorded.since(clock) > CLOCK_BEHIND_MAX {
             self.is_behind_told = true;
             warn!(%clock, %recorded, "the clock went back; time stands still until it catches up");
         } else if self.is_behind_told && clock >= recorded {

@@ -114,13 +114,13 @@ impl Site {
 
 /// Opens `dir`, creating it if need be, and takes it over with a fence.
 pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
-    let watch = Watch::start(dir, opening.limits.stall);
+    let watch = Watch::start(dir, opening.limits.stall)?;
     Site::Directory(dir.to_owned()).own(opening, &watch)
 }
 
 fn own_watched(dir: &Path, opening: &Opening, watch: Arc<Watch>) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
-    let sled = watch.during_opening(|| SledStore::open(dir))?;
+    let sled = watch.during("open", || SledStore::open(dir))?;
     own_open(Arc::new(sled), dir, opening, watch)
 }
 
@@ -236,10 +236,10 @@ fn check_format(store: &dyn Store, head: Option<&HeadState>) -> store::Result<()
 
 /// Opens `dir` to look at it: nothing is appended.
 pub fn read(dir: &Path, limits: &Limits) -> store::Result<Partition> {
-    let watch = Watch::start(dir, limits.stall);
+    let watch = Watch::start(dir, limits.stall)?;
     let (dir, limits, watching) = (dir.to_owned(), limits.clone(), Arc::clone(&watch));
     watch.guard(move || {
-        let sled = watching.during_opening(|| SledStore::open_existing(&dir))?;
+        let sled = watching.during("open", || SledStore::open_existing(&dir))?;
         read_open(Arc::new(sled), &dir, &limits, &watching)
     })?
 }

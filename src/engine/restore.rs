@@ -13,7 +13,7 @@ use crate::{
         limits::{PAGE_BYTES_MAX, SYNC_BYTES_MAX},
     },
     machine::{memory::Memory, row::Row},
-    store::{self, BaseState, Start, Store, Tree, base, checkpoint},
+    store::{self, BaseState, Start, Store, Tree, base, checkpoint, mirror::Paced},
 };
 
 /// Removes every projection, and every base of records after `latest`, where the log ends that
@@ -75,15 +75,8 @@ pub(super) fn memory_of(base: &BaseState, store: &dyn Store) -> store::Result<Me
 
 /// Copies the rows of a base in `from` to where pages are in `to`.
 pub(super) fn copy_rows(base: &BaseState, from: &dyn Store, to: &dyn Store) -> store::Result<()> {
-    let mut unsynced = 0;
-    base.each_copy(from, &mut |key, value| {
-        if SYNC_BYTES_MAX < unsynced + value.len() {
-            to.sync()?;
-            unsynced = 0;
-        }
-        unsynced += value.len();
-        to.put(Tree::Rows, key, value)
-    })?;
+    let mut paced = Paced::new(to);
+    base.each_copy(from, &mut |key, value| paced.put(Tree::Rows, key, value))?;
     to.sync()
 }
 
@@ -96,10 +89,30 @@ pub(super) fn sweep(store: &dyn Store, oldest: Lsn) -> store::Result<()> {
 }
 
 fn clear(store: &dyn Store) -> store::Result<()> {
+    let mut paced = Paced::new(store);
     for tree in [Tree::Rows, Tree::Timers] {
         while let Some((key, _)) = store.above(tree, &[])? {
-            store.remove(tree, &key)?;
+            paced.remove(tree, &key)?;
         }
     }
     store.sync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    #[test]
+    fn what_is_forgotten_goes_a_bounded_part_at_a_time() {
+        let full = MemoryStore::new();
+        for key in 0..1_000_u32 {
+            full.put(Tree::Rows, &key.to_be_bytes(), &[0; 8]).unwrap();
+        }
+        full.sync().unwrap();
+        let store = full.crashed();
+        clear(&store).unwrap();
+        assert_eq!(store.above(Tree::Rows, &[]).unwrap(), None);
+        assert!((1..=64).contains(&store.most_unsynced()), "{}", store.most_unsynced());
+    }
 }

@@ -101,7 +101,7 @@ impl Runner {
     fn with(
         owned: Owned,
         deliveries: Deliveries,
-        committer: impl FnOnce(Disk) -> Committer,
+        committer: impl FnOnce(Disk) -> store::Result<Committer>,
     ) -> store::Result<Self> {
         let Owned { partition, head, loss, alive, watch } = owned;
         let (store, log) = (Arc::clone(&partition.store), Arc::clone(&partition.log));
@@ -111,7 +111,7 @@ impl Runner {
         let dirty = partition.since_checkpoint > 0;
         let mut runner = Self {
             partition,
-            committer: committer(disk),
+            committer: committer(disk)?,
             gauge,
             watch,
             deliveries,
@@ -143,7 +143,7 @@ impl Runner {
         let runner = Self::with(owned, deliveries, |disk| {
             let (committer, stepped) = Committer::stepped(disk);
             worker = Some(stepped);
-            committer
+            Ok(committer)
         })?;
         Ok((runner, worker.expect("a runner makes one committer")))
     }

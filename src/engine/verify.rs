@@ -17,13 +17,10 @@ use super::{
     state::State,
 };
 use crate::{
-    base::{Limits, Lsn},
+    base::{Limits, Lsn, limits::DIFFERENCES_SHOWN},
     machine::{key, memory::Memory, row::Row},
     store::{self, BaseState, MemoryStore, RecordReader, Start, Store, Timer, base, image},
 };
-
-/// Differences that are described; the rest are counted.
-const DESCRIBED_MAX: usize = 100;
 
 /// What `verify` found.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -54,7 +51,7 @@ pub struct Verified {
 impl Verified {
     fn differs(&mut self, what: impl FnOnce() -> String) {
         self.difference_count += 1;
-        if self.differences.len() < DESCRIBED_MAX {
+        if self.differences.len() < DIFFERENCES_SHOWN {
             self.differences.push(what());
         }
     }

@@ -1,12 +1,14 @@
 //! The watch over what is asked of the disk: one that gives no answer must not make anybody wait for
 //! ever without a word.
 //!
-//! The bound is for one operation, so a slow disk is no hanging one. The watch counts its own looks
+//! The bound is for one operation, so a slow disk is no hanging one: what works through many says
+//! after each that it was answered (`store::pulse`). The watch counts its own looks
 //! and never asks a clock: a machine that slept or a process that was stopped has not waited. After
 //! the alarm every operation is an error, also one that succeeds late, so that nothing is
 //! acknowledged any more; the thread that hangs is left behind.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     convert::Infallible,
     path::{Path, PathBuf},
@@ -15,7 +17,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::Waker,
-    thread,
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -23,22 +25,26 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use tracing::{error, warn};
 
 use crate::{
-    base::Span,
-    store::{self, Entry, Inserted, Store, Tree},
+    base::{Span, thread},
+    store::{
+        self, Entry, Inserted, Store, Tree,
+        pulse::{self, Pulse},
+    },
 };
 
 /// Looks that make up the time that an operation has.
 const LOOKS: u32 = 8;
-/// How much longer opening may take: it reads the whole file, which may be large and not cached.
-const OPENING: u32 = 20;
 
 /// An operation under way.
 #[derive(Debug)]
 struct Asked {
     what: &'static str,
-    looks: u32,
-    /// How often the time of an ordinary operation it has.
-    patience: u32,
+    pulse: Arc<Pulse>,
+}
+
+thread_local! {
+    /// The watch over all that this thread does.
+    static OVER_ALL: RefCell<Option<Arc<Watch>>> = const { RefCell::new(None) };
 }
 
 /// Watches the operations on one directory.
@@ -60,17 +66,18 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch `path`: an operation has `stall` to end.
-    pub(super) fn start(path: &Path, stall: Span) -> Arc<Self> {
+    /// Begins to watch `path`: an operation has `stall` to end. Within what is watched already, it
+    /// is the same watch, so that whoever waits for that hears of all alarms.
+    pub(super) fn start(path: &Path, stall: Span) -> store::Result<Arc<Self>> {
+        if let Some(watch) = OVER_ALL.with_borrow(Clone::clone) {
+            return Ok(watch);
+        }
         let (end, ended) = bounded(0);
         let watch = Arc::new(Self::new(path, stall, Some(end)));
         let weak = Arc::downgrade(&watch);
         let pause = (stall.to_std() / LOOKS).max(Duration::from_millis(1));
-        thread::Builder::new()
-            .name("onward-watch".to_owned())
-            .spawn(move || Self::run(&weak, &ended, pause))
-            .expect("the system starts threads");
-        watch
+        thread::start("onward-watch", move || Self::run(&weak, &ended, pause))?;
+        Ok(watch)
     }
 
     /// Watches nothing by itself.
@@ -101,17 +108,23 @@ impl Watch {
         }
     }
 
+    /// The time that an operation has.
+    pub(super) const fn stall(&self) -> Span {
+        self.stall
+    }
+
     /// One look at what is under way.
     fn look(&self) {
         let mut stalled = None;
-        for asked in lock(&self.asked).values_mut() {
-            asked.looks += 1;
-            if asked.looks == LOOKS / 2 {
+        for asked in lock(&self.asked).values() {
+            let (looks, patience) = asked.pulse.look();
+            let all = LOOKS.saturating_mul(patience);
+            if looks == all / 2 {
                 let path = self.path.display();
                 warn!(%path, operation = asked.what, stall = %self.stall, "the disk gives no answer");
             }
-            if asked.looks > LOOKS.saturating_mul(asked.patience) {
-                stalled = Some((asked.what, asked.patience));
+            if looks > all {
+                stalled = Some((asked.what, patience));
             }
         }
         if let Some(stalled) = stalled
@@ -140,33 +153,17 @@ impl Watch {
         &self.raised
     }
 
-    /// Does `ask`, which must end in time.
-    pub(super) fn during<T>(
+    /// Does `ask`, which must end in time, or each part of it that is answered by itself.
+    pub(super) fn during<T, E: From<store::Error>>(
         &self,
         what: &'static str,
-        ask: impl FnOnce() -> store::Result<T>,
-    ) -> store::Result<T> {
-        self.patiently(1, what, ask)
-    }
-
-    /// The same for opening.
-    pub(super) fn during_opening<T>(
-        &self,
-        ask: impl FnOnce() -> store::Result<T>,
-    ) -> store::Result<T> {
-        self.patiently(OPENING, "open", ask)
-    }
-
-    fn patiently<T>(
-        &self,
-        patience: u32,
-        what: &'static str,
-        ask: impl FnOnce() -> store::Result<T>,
-    ) -> store::Result<T> {
+        ask: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         self.check()?;
         let number = self.number();
-        lock(&self.asked).insert(number, Asked { what, looks: 0, patience });
-        let answer = ask();
+        let pulse = Pulse::new();
+        lock(&self.asked).insert(number, Asked { what, pulse: Arc::clone(&pulse) });
+        let answer = pulse::under([pulse], ask);
         lock(&self.asked).remove(&number);
         // An answer that comes late is none.
         self.check()?;
@@ -179,13 +176,11 @@ impl Watch {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> store::Result<T> {
         let (sender, done) = bounded(1);
-        let thread = thread::Builder::new()
-            .name("onward-guarded".to_owned())
-            .spawn(move || {
-                // Nobody waits for it after the alarm.
-                let _ = sender.send(work()).is_ok();
-            })
-            .expect("the system starts threads");
+        let pulses = pulse::all();
+        let thread = thread::start("onward-guarded", move || {
+            // Nobody waits for it after the alarm.
+            let _ = sender.send(pulse::under(pulses, work)).is_ok();
+        })?;
         select! {
             recv(done) -> answer => {
                 let joined = thread.join();
@@ -218,6 +213,21 @@ impl Watch {
     }
 }
 
+/// Does `work` on `path` on a thread of its own, which is left behind where one of the operations it
+/// consists of, in the directory or in others, gets no answer in time.
+pub fn watched<T: Send + 'static, E: From<store::Error> + Send + 'static>(
+    (what, path): (&'static str, &Path),
+    stall: Span,
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    let watch = Watch::start(path, stall)?;
+    let watching = Arc::clone(&watch);
+    watch.guard(move || {
+        OVER_ALL.set(Some(Arc::clone(&watching)));
+        watching.during(what, work)
+    })?
+}
+
 /// Somebody who waits for an answer and for the alarm.
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -248,23 +258,20 @@ impl Drop for Listener {
 /// A thread that is left behind where it hangs on the disk.
 #[derive(Debug)]
 pub(super) struct Apart {
-    thread: thread::JoinHandle<()>,
+    thread: JoinHandle<()>,
     /// Disconnected at its end.
     done: Receiver<Infallible>,
 }
 
 impl Apart {
     /// Starts it.
-    pub(super) fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Self {
+    pub(super) fn start(name: &str, work: impl FnOnce() + Send + 'static) -> store::Result<Self> {
         let (ends, done) = bounded(0);
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                let _ends: Sender<Infallible> = ends;
-                work();
-            })
-            .expect("the system starts threads");
-        Self { thread, done }
+        let thread = thread::start(name, move || {
+            let _ends: Sender<Infallible> = ends;
+            work();
+        })?;
+        Ok(Self { thread, done })
     }
 
     /// Waits until it ends, or for the alarm.
@@ -304,7 +311,7 @@ impl Drop for Watched {
     fn drop(&mut self) {
         let inner = self.inner.take();
         if self.watch.check().is_ok() {
-            let closed = self.watch.during("close", || {
+            let closed: store::Result<()> = self.watch.during("close", || {
                 drop(inner);
                 Ok(())
             });
@@ -365,28 +372,36 @@ mod tests {
     #[test]
     fn an_operation_has_its_time_and_the_next_one_again() {
         let watch = Watch::blind();
-        for _ in 0..5 {
-            let slow = watch.during("sync", || {
-                (0..LOOKS).for_each(|_| watch.look());
-                Ok(())
-            });
-            slow.unwrap();
-        }
+        let slow = |times: u32| {
+            watch.during::<_, store::Error>("sync", || {
+                (0..times).for_each(|_| watch.look());
+                Ok("there")
+            })
+        };
+        (0..5).for_each(|_| assert_eq!(slow(LOOKS).unwrap(), "there"));
         assert!(watch.listen(watch.number(), Waker::noop()));
-        let opened = watch.during_opening(|| {
-            (0..LOOKS * OPENING).for_each(|_| watch.look());
+        // So has each part of one that is many, also on a thread that works for it, and one that may
+        // take longer has that.
+        let many = watch.during::<_, store::Error>("open", || {
+            slow(LOOKS)?;
+            slow(LOOKS)?;
+            (0..LOOKS).for_each(|_| watch.look());
+            pulse::patiently(3, || (0..3 * LOOKS).for_each(|_| watch.look()));
+            (0..LOOKS).for_each(|_| watch.look());
+            std::thread::scope(|scope| {
+                let pulses = pulse::all();
+                scope.spawn(|| pulse::under(pulses, pulse::beat)).join().unwrap();
+            });
+            (0..LOOKS).for_each(|_| watch.look());
             Ok(())
         });
-        opened.unwrap();
-        let late = watch.during("sync", || {
-            (0..=LOOKS).for_each(|_| watch.look());
-            Ok("there")
-        });
+        many.unwrap();
+        let late = slow(LOOKS + 1);
         let error = late.unwrap_err().to_string();
         assert!(error.contains("no answer") && error.contains("memory for 30s"), "{error}");
         assert!(error.contains("sync"), "{error}");
         // From then on nothing is asked.
-        let error = watch.during::<()>("read from", || unreachable!()).unwrap_err();
+        let error = watch.during::<(), store::Error>("read from", || unreachable!()).unwrap_err();
         assert!(error.to_string().contains("sync"), "{error}");
         assert!(!watch.listen(watch.number(), Waker::noop()));
         let left = watch.guard(|| crossbeam_channel::never::<()>().recv().is_ok());

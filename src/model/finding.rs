@@ -34,11 +34,14 @@
 //! | `template_limit` | a template whose values may grow beyond bounds |
 //! | `unknown_variable` | a variable that does not exist in this place |
 //! | `unknown_function` | a function that does not exist |
+//! | `no_room` | (of the machine) no thread for a parser |
 //! | `entry_key_missing` | (warning) entering again without a key on an event trigger |
 
 use std::fmt;
 
 use serde::{Serialize, ser::SerializeStruct};
+
+use crate::base::thread::NoThread;
 
 /// A mistake inside a text, before it is known where the text stands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +62,11 @@ impl Fault {
         help: impl Into<String>,
     ) -> Self {
         Self { code, message: message.into(), help: help.into() }
+    }
+
+    /// There is no room for a parser.
+    pub(in crate::model) fn no_room(error: &NoThread) -> Self {
+        Self::new("no_room", error.to_string(), "this needs room to be read")
     }
 }
 

@@ -80,7 +80,8 @@ codes! {
     BadName = 15 "bad_name",
     /// A push subscription that cannot be one.
     BadSubscription = 16 "bad_subscription",
-    /// An event more than a day ahead of the engine's clock.
+    /// An event more than a day ahead of the engine's clock, or a line of the main job more than five
+    /// years after all before it.
     TooFarAhead = 17 "too_far_ahead",
 }
 

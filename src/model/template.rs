@@ -19,8 +19,10 @@ use serde::Serialize;
 
 use super::{finding::Fault, json::JsonText};
 use crate::base::limits::{
-    PARSER_STACK_BYTES, RENDERED_BYTES_MAX, TEMPLATE_BYTES_MAX, TEMPLATE_FUEL,
+    RENDERED_BYTES_MAX, TEMPLATE_BYTES_MAX, TEMPLATE_FUEL, TEMPLATE_INDENT_MAX,
+    TEMPLATE_RECURSION_MAX,
 };
+use crate::base::thread;
 
 /// What a template renders to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,12 +63,8 @@ const VARIABLES: [&str; 17] = [
 const NAME: &str = "template";
 /// A function of Jinja that is not there.
 const NAMESPACE: &str = "namespace";
-/// Spaces that the filter `tojson` indents by.
-const INDENT_MAX: usize = 16;
 /// What an item of a printed list takes: itself, a comma and a space.
 const LISTED_BYTES_MIN: usize = 3;
-/// Calls, blocks and macros inside each other.
-const RECURSION_MAX: usize = 64;
 
 /// A checked template.
 #[derive(Clone)]
@@ -97,7 +95,7 @@ impl Template {
             return Err(vec![Fault::new("too_large", message, help)]);
         }
         // The parser recurses as deep as the text nests.
-        stacker::grow(PARSER_STACK_BYTES, || {
+        let read = thread::with_room(|| {
             let tree = machinery::parse(text, NAME, SyntaxConfig::default());
             // Before anything is made of the tree: what is constant is evaluated at once.
             let faults = growth::faults(&tree.map_err(|error| vec![unparsed(&error)])?);
@@ -111,7 +109,8 @@ impl Template {
                 }
             };
             Ok(Self { source: text.into(), form, variables, environment })
-        })
+        });
+        read.unwrap_or_else(|error| Err(vec![Fault::no_room(&error)]))
     }
 
     /// As it was written.
@@ -131,14 +130,15 @@ impl Template {
     pub fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<String, RenderError> {
         let environment = self.environment.as_ref().map_err(Clone::clone)?;
         // A template can build values that nest deeply, which drop and print by recursion.
-        stacker::maybe_grow(PARSER_STACK_BYTES, PARSER_STACK_BYTES, || {
+        let rendered = thread::with_room(|| {
             let template = environment.get_template(NAME).map_err(|error| explain(&error))?;
             let mut text = Bounded(Vec::new());
             template
                 .render_captured_to(context(values), &mut text)
                 .map_err(|error| explain(&error))?;
             Ok(text.into_text())
-        })
+        });
+        rendered.unwrap_or_else(|error| Err(RenderError(error.to_string())))
     }
 }
 
@@ -194,7 +194,7 @@ fn environment(source: &str, form: Form) -> Result<Environment<'static>, Fault> 
     environment.set_auto_escape_callback(move |_| escape.clone());
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(TEMPLATE_FUEL));
-    environment.set_recursion_limit(RECURSION_MAX);
+    environment.set_recursion_limit(TEMPLATE_RECURSION_MAX);
     // Booleans as everywhere else in a document, not as Python has them.
     environment.set_formatter(|out, state, value| {
         if value.kind() == ValueKind::Bool {
@@ -240,8 +240,8 @@ fn tojson(value: &Value, indent: Option<Value>, args: Kwargs) -> Result<Value, m
     };
     args.assert_all_used()?;
     let spaces = indent.as_ref().and_then(Value::as_usize).unwrap_or_default();
-    if spaces > INDENT_MAX {
-        let message = format!("tojson indents by at most {INDENT_MAX} spaces");
+    if spaces > TEMPLATE_INDENT_MAX {
+        let message = format!("tojson indents by at most {TEMPLATE_INDENT_MAX} spaces");
         return Err(minijinja::Error::new(ErrorKind::InvalidOperation, message));
     }
     let spaces = " ".repeat(spaces);

@@ -16,7 +16,7 @@ use rustix::{
 };
 use tracing::trace_span;
 
-use super::{Error, Head, Shortage, free_bytes, there};
+use super::{Error, Head, Shortage, free_bytes, pulse, there};
 use crate::base::InstanceId;
 
 /// What the name ends in while the directory is not to be used.
@@ -320,5 +320,7 @@ pub(super) fn create(dir: &Path) -> Result<(), Error> {
 
 /// Makes the names in `dir` durable.
 pub(super) fn sync(dir: &Path) -> Result<(), Error> {
-    File::open(dir).and_then(|file| file.sync_all()).map_err(Error::io("sync", dir))
+    let synced = File::open(dir).and_then(|file| file.sync_all());
+    pulse::beat();
+    synced.map_err(Error::io("sync", dir))
 }

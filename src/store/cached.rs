@@ -11,7 +11,7 @@
 
 use std::{fs::File, path::Path};
 
-use super::{Error, survey::snapshots, there};
+use super::{Error, pulse, survey::snapshots, there};
 use crate::base::planted::is_planted;
 
 /// The files of a store that are read, besides its snapshots.
@@ -35,6 +35,7 @@ pub(super) fn forget(path: &Path) -> Result<(), Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     // Only clean pages are dropped.
     file.sync_data().map_err(Error::io("sync", path))?;
+    pulse::beat();
     if !is_planted!("trust_page_cache") {
         drop_clean(&file, path);
     }

@@ -56,8 +56,17 @@ pub fn memory_entries(at: Lsn, bytes: &[u8]) -> (MemoryImage, Vec<Entry>) {
 pub fn record(store: &dyn Store, state: &CheckpointState) -> Result<(), Error> {
     assert!(state.fold.is_between_groups(), "a fold is saved between groups");
     assert!(state.fold.last_lsn() == state.at, "a checkpoint is saved with the fold at its LSN");
-    let value = frame::seal(MAGIC, VERSION, |out| codec::encode_into(out, state));
-    store.put(Tree::Meta, CHECKPOINT, &value)
+    store.put(Tree::Meta, CHECKPOINT, &encode(state))
+}
+
+pub(crate) fn encode(state: &CheckpointState) -> Vec<u8> {
+    frame::seal(MAGIC, VERSION, |out| codec::encode_into(out, state))
+}
+
+pub(crate) fn decode(value: &[u8]) -> Result<CheckpointState, Malformed> {
+    let state: CheckpointState = codec::decode(frame::open(MAGIC, VERSION, value)?.rest())?;
+    let is_sound = state.fold.is_sound_at(state.at);
+    is_sound.then_some(state).ok_or(Malformed("a fold that is not at its record"))
 }
 
 /// The checkpoint in force and its memory image.
@@ -66,12 +75,7 @@ pub fn load(store: &dyn Store) -> Result<Option<(CheckpointState, Vec<u8>)>, Err
         return Ok(None);
     };
     let damaged = || Error::malformed(|| String::from("the recorded checkpoint"));
-    let state: CheckpointState = frame::open(MAGIC, VERSION, &value)
-        .and_then(|body| codec::decode(body.rest()))
-        .map_err(damaged())?;
-    if !state.fold.is_sound_at(state.at) {
-        return Err(damaged()(Malformed("a fold that is not at its record")));
-    }
+    let state = decode(&value).map_err(damaged())?;
     let mut memory = Vec::new();
     for part in 0..state.memory.parts {
         let bytes = store.get(Tree::Meta, &memory_key(state.at, part))?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Shortage;
-use crate::base::{InstanceId, Lsn, Malformed, Span, Timestamp};
+use crate::base::{InstanceId, Lsn, Malformed, Span, Timestamp, thread::NoThread};
 
 /// A fault of the disk, of its contents, or of the way the directory is used.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +162,9 @@ pub enum Error {
         /// For how long at least.
         waited: Span,
     },
+    /// The system has no thread to give.
+    #[error(transparent)]
+    NoThread(#[from] NoThread),
     /// A directory that is being made, or that a finished one has replaced.
     #[error(
         "{} is not finished, or was replaced; give the directory that it was made for",

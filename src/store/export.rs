@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Effect, Error, Fold, Record, cached, chunk, frame, there};
+use super::{Effect, Error, Fold, Record, cached, chunk, frame, pulse, there};
 use crate::base::{
     Malformed, codec,
     limits::{CHUNK_BYTES_MAX, VALUE_BYTES_MAX},
@@ -228,6 +228,7 @@ impl<'a> Entries<'a> {
     fn fill(&mut self, count: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
         let mut some = (&mut self.file).take(count);
         some.read_to_end(bytes).map_err(Error::io("read", self.path))?;
+        pulse::beat();
         Ok(())
     }
 }

@@ -24,6 +24,8 @@ struct Shared {
     durable: BTreeMap<Key, Value>,
     /// What happened since, in order.
     unsynced: Vec<(Key, Option<Value>)>,
+    /// The most of these at any time.
+    most_unsynced: usize,
     /// Bytes that are free; none: no limit.
     free: Option<u64>,
 }
@@ -31,6 +33,7 @@ struct Shared {
 impl Shared {
     fn write(&mut self, key: Key, value: Option<Value>) {
         self.unsynced.push((key.clone(), value.clone()));
+        self.most_unsynced = self.most_unsynced.max(self.unsynced.len());
         set(&mut self.live, key, value);
     }
 }
@@ -63,13 +66,18 @@ impl MemoryStore {
         for (key, value) in shared.unsynced.iter().filter(|((tree, _), _)| keep(*tree)) {
             set(&mut durable, key.clone(), value.clone());
         }
-        let shared = Shared { live: durable.clone(), durable, unsynced: Vec::new(), free: None };
+        let shared = Shared { live: durable.clone(), durable, ..Shared::default() };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
     /// How many writes there were since the last sync.
     pub fn unsynced(&self) -> usize {
         self.shared().unsynced.len()
+    }
+
+    /// How many writes there were between two syncs, at most.
+    pub fn most_unsynced(&self) -> usize {
+        self.shared().most_unsynced
     }
 
     /// What was under `key` at the last sync.

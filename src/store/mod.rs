@@ -34,6 +34,7 @@ pub mod mirror;
 pub(crate) mod nodes;
 pub mod page;
 pub(crate) mod prepare;
+pub(crate) mod pulse;
 pub(crate) mod salvage;
 pub(crate) mod segments;
 mod sled;

@@ -21,6 +21,7 @@ use memchr::memmem;
 use super::{
     Error,
     chunk::{self, MAGIC},
+    pulse,
 };
 use crate::base::limits::{CHUNK_BYTES_MAX, SEGMENT_BYTES};
 
@@ -208,6 +209,7 @@ impl Segments {
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let more = self.file.read_at(rest, offset + at64(filled));
+            pulse::beat();
             match more.map_err(Error::io("read", &self.path))? {
                 0 => break,
                 more => filled += more,

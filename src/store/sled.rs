@@ -25,9 +25,12 @@ use sled::IVec;
 
 use super::{
     Entry, Error, Inserted, Store, Tree, assert_storable, beside, cached, free_bytes, prepare,
-    survey::snapshots, there,
+    pulse, survey::snapshots, there,
 };
-use crate::base::{limits::SEGMENT_BYTES, planted::is_planted};
+use crate::base::{
+    limits::{OPENING_PATIENCE, SEGMENT_BYTES},
+    planted::is_planted,
+};
 
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const LOCK_TRIES: u32 = 200;
@@ -154,7 +157,9 @@ impl SledStore {
         call: impl FnOnce() -> sled::Result<T>,
     ) -> Result<T, Error> {
         self.usable()?;
-        guard(&self.dir, what, call).inspect_err(|error| self.poison(error))
+        let answer = guard(&self.dir, what, call);
+        pulse::beat();
+        answer.inspect_err(|error| self.poison(error))
     }
 
     fn usable(&self) -> Result<(), Error> {
@@ -312,7 +317,8 @@ fn open_when_unlocked(dir: &Path) -> Result<sled::Db, Error> {
         .flush_every_ms(None)
         .use_compression(false);
     for _ in 0..LOCK_TRIES {
-        match guard(dir, "open", || config.open()) {
+        // One call reads the whole file, which may be large.
+        match guard(dir, "open", || pulse::patiently(OPENING_PATIENCE, || config.open())) {
             Err(Error::Io { source, .. })
                 if source.to_string().starts_with("could not acquire lock") => {}
             other => return other,
@@ -325,6 +331,7 @@ fn open_when_unlocked(dir: &Path) -> Result<sled::Db, Error> {
 /// Waiting on a channel that nobody sends on is the pause that our rules allow.
 fn pause() {
     let _ = crossbeam_channel::never::<()>().recv_timeout(LOCK_PAUSE);
+    pulse::beat();
 }
 
 fn open_trees(dir: &Path, db: &sled::Db) -> Result<[sled::Tree; 4], Error> {

@@ -7,12 +7,14 @@ use std::{
     path::Path,
 };
 
-use super::Error;
+use super::{Error, pulse};
 
 /// What is at `path`, links followed, if anything is.
 pub(crate) fn look(path: &Path) -> Result<Option<Metadata>, Error> {
     use ErrorKind::{NotADirectory, NotFound};
-    match fs::metadata(path) {
+    let found = fs::metadata(path);
+    pulse::beat();
+    match found {
         Ok(found) => Ok(Some(found)),
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
         Err(error) => Err(Error::io("look at", path)(error)),

@@ -10,6 +10,7 @@ mod loss;
 mod print;
 mod read;
 mod run;
+mod scarce;
 mod trim;
 mod upgrade;
 mod validate;

@@ -7,14 +7,12 @@ use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::{Address, address::Envelope};
 
 use super::mismatch;
-use crate::base::{DeliveryId, Timestamp};
+use crate::base::{DeliveryId, Timestamp, limits::MAILBOX_BYTES_MAX};
 use crate::delivery::Message;
 use crate::machine::delivery::{Content, Outcome, Recipient};
 
 /// The sender of messages that name none.
 const FROM: &str = "Onward <onward@localhost>";
-/// Bytes of a mailbox with its display name, so that no header line grows past the standard's 998.
-const MAILBOX_BYTES_MAX: usize = 512;
 /// Bytes of a word that may stand in a header as it is.
 const WORD_BYTES_MAX: usize = 200;
 /// Bytes of an encoded word within its frame; with it the standard allows 75.

@@ -85,15 +85,22 @@ fn lock(dir: &Path) -> io::Result<Handle> {
     Err(ErrorKind::ResourceBusy.into())
 }
 
-/// Creates what is missing of the path, each entry synced in its parent.
+/// Creates what is missing of the path, each entry synced in its parent. So is the one of the outbox
+/// where it is there: whoever made it may have been killed before the sync.
 fn create_durably(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
     let parent = match dir.parent() {
         Some(parent) if parent != Path::new("") => parent,
-        Some(_) | None => Path::new("."),
+        Some(_) => Path::new("."),
+        // The root.
+        None => return Ok(()),
     };
+    if dir.is_dir() {
+        return match sync(parent) {
+            // Then it was made for us.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        };
+    }
     create_durably(parent)?;
     fs::create_dir(dir)?;
     sync(parent)

@@ -6,14 +6,11 @@ use tracing::trace_span;
 
 use super::{Frozen, upkeep::Upkeep};
 use crate::{
-    base::Span,
+    base::{Span, limits::REMOVALS_MAX},
     engine::ticket::Reply,
     machine::row::Row,
     store::{self, CheckpointState, Log, Page, Store, Tree, page::encode_page},
 };
-
-/// Keys removed between two syncs.
-const REMOVALS_MAX: usize = 1_000;
 
 /// Work that appending comes before.
 #[derive(Debug)]

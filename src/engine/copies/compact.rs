@@ -5,7 +5,7 @@
 //! locked throughout. A copy that was interrupted is gone over again: what is there already is not
 //! written a second time.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use serde::Serialize;
 
@@ -13,19 +13,22 @@ use super::{Progress, Tell, close, room_for, verify_made};
 use crate::{
     base::Limits,
     store::{
-        self, DirectoryFormat, Head, SledStore, Store,
+        self, DirectoryFormat, Head, SledStore,
         beside::{Beside, Purpose},
         mirror::{Survey, mirror, survey},
         there,
     },
 };
 
+/// What the system counts in, whatever the file system does.
+const BLOCK_BYTES: u64 = 512;
+
 /// What a compaction did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Compacted {
     /// Entries of the store that were copied.
     pub entries: u64,
-    /// Bytes that the directory took before.
+    /// Bytes that the store's file took on disk before.
     pub bytes_before: u64,
     /// Bytes that it takes now.
     pub bytes_after: u64,
@@ -45,7 +48,7 @@ pub fn compact(dir: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<Com
     beside.begin(format.instance)?;
     beside.check_swap()?;
 
-    let bytes_before = source.size_on_disk()?;
+    let bytes_before = used_bytes(dir)?;
     let whole = survey(&source, &mut |done| {
         tell(Progress { what: "reading", done, total: 0 });
     })?;
@@ -57,10 +60,15 @@ pub fn compact(dir: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<Com
     let _held = (source.close()?, lock);
     beside.swap()?;
     beside.remove_replaced(format.instance)?;
-    let bytes_after = fs::metadata(dir.join("db"))
-        .map_err(|source| store::Error::Io { what: "look at", path: dir.join("db"), source })?
-        .len();
-    Ok(Compacted { entries: whole.entries, bytes_before, bytes_after })
+    Ok(Compacted { entries: whole.entries, bytes_before, bytes_after: used_bytes(dir)? })
+}
+
+/// What the store's file takes. It is as long as whole segments, and has none of those bytes that
+/// were never written.
+fn used_bytes(dir: &Path) -> store::Result<u64> {
+    let path = dir.join("db");
+    let found = fs::metadata(&path).map_err(store::Error::io("look at", &path))?;
+    Ok(found.blocks() * BLOCK_BYTES)
 }
 
 /// Writes the copy, opens it again and compares it with what it was made from.

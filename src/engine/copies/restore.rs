@@ -112,7 +112,7 @@ fn mark_as_copy(
     opening: &Opening,
     instance: InstanceId,
 ) -> store::Result<()> {
-    let watch = Watch::start(dir, opening.limits.stall);
+    let watch = Watch::start(dir, opening.limits.stall)?;
     let owned = recover::own_open(store, dir, opening, watch)?;
     let outbound: Outbound = Box::new(|delivery| Err(Box::new(delivery)));
     let mut runner = Runner::start(owned, outbound)?;

@@ -11,12 +11,11 @@ use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::{
     Error, Plan, RejectedLine, Summary,
-    feed::{Feed, Next},
+    feed::{Feed, Next, leap},
 };
 use crate::{
-    base::{Clock, DeliveryId, Lsn, Timestamp},
+    base::{Clock, DeliveryId, Lsn, Timestamp, limits::CLOCK_AHEAD_MAX, planted::is_planted},
     engine::{
-        present::AHEAD_MAX,
         recover::{self, Opening},
         runner::{Outbound, Report, Runner},
     },
@@ -267,7 +266,7 @@ impl Drive {
             LastInput::Outside
         };
         let in_flight = self.memory().in_flight.keys().next().map(|(_, id)| *id);
-        let line = self.feed.peek()?;
+        let line = self.next_line()?;
         let line_is_due = match line {
             Next::Now => true,
             Next::At(time) => time <= self.now,
@@ -291,6 +290,20 @@ impl Drive {
             return Ok(Action::Timer(timer));
         }
         self.next_instant(line)
+    }
+
+    /// The next line. One from a far future is refused as soon as it is seen, before any timer moves
+    /// the clock towards it, so that whoever goes on after a kill decides the same.
+    fn next_line(&mut self) -> Result<Next, Error> {
+        let line = self.feed.peek()?;
+        if let Next::At(time) = line
+            && let Some(error) = leap(self.now, time, self.until)
+            && !is_planted!("leap_taken")
+        {
+            self.feed.refuse_next(error);
+            return self.feed.peek();
+        }
+        Ok(line)
     }
 
     fn next_instant(&mut self, line: Next) -> Result<Action, Error> {
@@ -386,7 +399,7 @@ impl Drive {
         loop {
             self.runner.submit();
             let now = clock.now();
-            if now.since(origin.seen) > AHEAD_MAX {
+            if now.since(origin.seen) > CLOCK_AHEAD_MAX {
                 return Err(Error::Clock { clock: now, seen: origin.seen });
             }
             origin.seen = origin.seen.max(now);

@@ -13,7 +13,7 @@ use crate::{
     base::{
         ContentHash, InstanceId, Timestamp,
         bytes::length_of,
-        limits::{DEFINITIONS_BYTES_MAX, INPUTS_MAX, REJECTED_SHOWN},
+        limits::{DEFINITIONS_BYTES_MAX, INPUTS_MAX, LEAP_MAX, REJECTED_SHOWN},
     },
     machine::{
         catalog::Catalog,
@@ -22,7 +22,7 @@ use crate::{
         reason::InputKind,
         record::Source,
     },
-    model::{CustomerUpdate, Definitions, Event, Finding, Known, LineError},
+    model::{CustomerUpdate, Definitions, Event, Finding, Known, LineCode, LineError},
 };
 
 /// The files of a job.
@@ -107,14 +107,25 @@ impl Plan {
         Definitions::parse(&documents, known).map_err(Error::Findings)
     }
 
-    /// Reads every line without handing any out; the first one that is wrong is the error.
-    pub fn check_lines(&self) -> Result<(), Error> {
+    /// Reads every line without handing any out; the first one that is wrong is the error, where
+    /// time is to reach to `until`.
+    pub fn check_lines(&self, until: Option<Timestamp>) -> Result<(), Error> {
+        let mut latest = Timestamp::EPOCH;
         for input in self.customers.iter().chain(&self.events) {
             let mut lines = Lines::open(&input.path, 0).map_err(input_error(&input.path))?;
             let mut number = 0;
             while let Some(line) = lines.next().map_err(input_error(&input.path))? {
                 number += 1;
-                if let Read::Bad(error) = read(input.file.kind, &line.bytes) {
+                let error = match read(input.file.kind, &line.bytes) {
+                    Read::Bad(error) => Some(error),
+                    Read::Event(Event { time: Some(time), .. }) => {
+                        let error = leap(latest, time, until);
+                        latest = latest.max(time);
+                        error
+                    }
+                    Read::Event(_) | Read::Customer(_) | Read::Blank => None,
+                };
+                if let Some(error) = error {
                     return Err(Error::Line { path: input.path.clone(), line: number, error });
                 }
             }
@@ -290,6 +301,21 @@ fn read(kind: InputKind, bytes: &[u8]) -> Read {
     }
 }
 
+/// What is wrong with a line of this time where it is `now`, if it lies too far ahead. Before the
+/// first event the clock stands where it began, or moments after it, and nothing is far from there.
+pub(super) fn leap(now: Timestamp, time: Timestamp, until: Option<Timestamp>) -> Option<LineError> {
+    let has_begun = now.since(Timestamp::EPOCH) > LEAP_MAX;
+    let is_expected = !has_begun || until.is_some_and(|until| time <= until);
+    (!is_expected && time.since(now) > LEAP_MAX).then(|| LineError {
+        code: LineCode::TooFarAhead,
+        column: 1,
+        message: format!(
+            "{time} is more than {LEAP_MAX} after {now}, where time has come to; correct it, or say \
+             with --until that time reaches there"
+        ),
+    })
+}
+
 /// When the next input happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
@@ -348,6 +374,15 @@ impl LinesPiece {
 }
 
 impl Feed {
+    /// Makes the next line, which [`peek`](Self::peek) has seen, one that is refused.
+    pub(super) fn refuse_next(&mut self, error: LineError) {
+        if let Some(Piece::Lines(piece)) = self.pieces.front_mut()
+            && let Some((read, _)) = &mut piece.peeked
+        {
+            *read = Read::Bad(error);
+        }
+    }
+
     /// Keeps for the end of the run that the line taken last was refused.
     pub(super) fn refuse_last(&mut self, error: LineError) {
         if let Some(Piece::Lines(piece)) = self.pieces.front()
@@ -405,37 +440,4 @@ impl Feed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    #[test]
-    fn a_directory_reads_so_many_files() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let files = Files { events: Some(file.path().to_owned()), ..Files::default() };
-        let (kind, length, hash) = (InputKind::Events, 0, ContentHash([1; 16]));
-        let old = InputState { kind, name: "old".to_owned(), length, hash, offset: 0, rejected: 0 };
-        let mut memory = Memory { inputs: vec![old; INPUTS_MAX], ..Memory::default() };
-        let feed = |memory: &Memory| Plan::new(&files).unwrap().feed(memory, &Catalog::default());
-        assert!(matches!(feed(&memory), Err(Error::TooManyInputs { known: INPUTS_MAX })));
-        memory.inputs.pop();
-        assert!(feed(&memory).is_ok());
-    }
-
-    #[test]
-    fn lines_that_come_while_a_file_is_read_are_not_taken() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        let line = br#"{"name":"go","customer":"a"}"#;
-        file.write_all(&[line, &b"\n"[..]].concat()).unwrap();
-        let files = Files { events: Some(file.path().to_owned()), ..Files::default() };
-        let plan = Plan::new(&files).unwrap();
-        let mut feed = plan.feed(&Memory::default(), &Catalog::default()).unwrap();
-        file.write_all(line).unwrap();
-        for expected in ["Opening", "Event"] {
-            assert_eq!(feed.peek().unwrap(), Next::Now);
-            let input = format!("{:?}", feed.take().unwrap());
-            assert!(input.starts_with(expected), "{input}");
-        }
-        assert!(matches!(feed.peek(), Err(Error::Changed { .. })));
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
+use crate::base::Span;
 
 const HOUR: Span = Span::hours(1);
 
@@ -87,7 +88,7 @@ fn time_stands_still_where_the_clock_steps_back_and_goes_on_when_it_has_caught_u
     for behind in [HOUR, Span::days(400), Span::minutes(1)] {
         clock.set(recorded().minus(behind));
         assert_eq!(present.look(recorded()).unwrap(), recorded());
-        assert_eq!(present.is_behind_told, behind > BEHIND_MAX || present.is_behind_told);
+        assert_eq!(present.is_behind_told, behind > CLOCK_BEHIND_MAX || present.is_behind_told);
     }
     // Back in one leap of 400 days: that is where it was before, so it is believed.
     clock.set(recorded().minus(Span::days(400)));

@@ -13,10 +13,7 @@ mod slot;
 use std::{cell::Cell, collections::BTreeSet, fmt, sync::Arc};
 
 use super::{activity::Activity, customer::Customer, event::Event, finding::Fault};
-use crate::base::{
-    CustomerId, FlowId, SegmentId, Timestamp,
-    limits::{ENTRY_KEY_BYTES_MAX, PARSER_STACK_BYTES},
-};
+use crate::base::{CustomerId, FlowId, SegmentId, Timestamp, limits::ENTRY_KEY_BYTES_MAX, thread};
 
 /// Where a condition stands, which says what it may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +120,8 @@ impl Expression {
     /// Reads and checks an expression for its place; every fault at once.
     pub fn compile(source: &str, place: Place) -> Result<Self, Vec<Fault>> {
         // The parser recurses and so does dropping what it made; both happen in there.
-        let compiled = stacker::grow(PARSER_STACK_BYTES, || compile::compile(source, place))?;
+        let compiled = thread::with_room(|| compile::compile(source, place));
+        let compiled = compiled.unwrap_or_else(|error| Err(vec![Fault::no_room(&error)]))?;
         Ok(Self { source: source.into(), place, compiled: Arc::new(compiled) })
     }
 

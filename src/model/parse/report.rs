@@ -3,13 +3,11 @@
 use super::source::Source;
 use crate::{
     base::limits::{
-        COMPILED_BYTES_MAX, DEFINITIONS_BYTES_MAX, DEFINITIONS_VALUES_MAX, FINDINGS_MAX,
+        COMPILED_BYTES_MAX, DEFINITIONS_BYTES_MAX, DEFINITIONS_VALUES_MAX, FINDINGS_KEPT,
+        FINDINGS_MAX,
     },
     model::finding::{Fault, Finding, Findings, Severity},
 };
-
-/// Findings that are kept before they are sorted; the rest are counted.
-const KEPT_MAX: usize = 64 * FINDINGS_MAX;
 
 /// A place in the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +125,7 @@ impl Report {
     }
 
     fn add(&mut self, severity: Severity, spot: &Spot, fault: Fault) {
-        if self.raw.len() < KEPT_MAX {
+        if self.raw.len() < FINDINGS_KEPT {
             self.raw.push(Raw { severity, spot: spot.clone(), fault });
         } else if severity == Severity::Error {
             self.omitted += 1;

@@ -14,7 +14,10 @@ use minijinja::machinery::{
 
 use super::{
     Fault,
-    size::{BUILT_MAX, FOLDED_MAX, Kind, REPEATED, Size, TEXT, UNPAID_MAX, VIEW},
+    size::{Kind, REPEATED, Size, TEXT, VIEW},
+};
+use crate::base::limits::{
+    CELLS_BUILT_MAX, CELLS_FOLDED_MAX, CELLS_UNPAID_MAX, TEMPLATE_DEPTH_MAX, TEMPLATE_FAULTS_MAX,
 };
 
 /// The objects that every template is given.
@@ -39,10 +42,6 @@ const PLAIN_TESTS: [&str; 17] = [
     "even",
     "safe",
 ];
-/// Expressions inside each other. Each level may evaluate again what is constant below it.
-const DEPTH_MAX: usize = 200;
-/// Faults that are told of one template.
-const FAULTS_MAX: usize = 8;
 
 /// What in the template may grow beyond bounds.
 pub(super) fn faults(template: &Stmt<'_>) -> Vec<Fault> {
@@ -84,7 +83,7 @@ impl<'t, 's> Growth<'t, 's> {
             }
             Stmt::ForLoop(it) => {
                 let item = self.item(&it.iter);
-                let again = if it.recursive { item.or(Size::any(UNPAID_MAX)) } else { item };
+                let again = if it.recursive { item.or(Size::any(CELLS_UNPAID_MAX)) } else { item };
                 self.set(&it.target, again);
                 if let Some(filter) = &it.filter_expr {
                     self.plain(filter);
@@ -141,7 +140,7 @@ impl<'t, 's> Growth<'t, 's> {
             self.unpaid(default);
         }
         for name in &body.args {
-            self.set(name, Size::any(UNPAID_MAX));
+            self.set(name, Size::any(CELLS_UNPAID_MAX));
         }
         self.statements(&body.body);
     }
@@ -215,13 +214,13 @@ impl<'t, 's> Growth<'t, 's> {
     /// What goes into another value, or into a text that fuel pays for.
     pub(super) fn built(&mut self, expression: &'t Expr<'s>) -> Size {
         let size = self.size(expression);
-        self.bound(size, size.cells <= BUILT_MAX, expression.span())
+        self.bound(size, size.cells <= CELLS_BUILT_MAX, expression.span())
     }
 
     /// What is walked without being paid for.
     pub(super) fn unpaid(&mut self, expression: &'t Expr<'s>) -> Size {
         let size = self.size(expression);
-        self.bound(size, size.cells <= UNPAID_MAX, expression.span())
+        self.bound(size, size.cells <= CELLS_UNPAID_MAX, expression.span())
     }
 
     fn bound(&mut self, size: Size, fits: bool, span: Span) -> Size {
@@ -240,7 +239,7 @@ impl<'t, 's> Growth<'t, 's> {
     }
 
     fn refuse(&mut self, span: Span, what: &str, help: &str) -> Size {
-        if self.faults.len() < FAULTS_MAX {
+        if self.faults.len() < TEMPLATE_FAULTS_MAX {
             let (line, column) = (span.start_line, u32::from(span.start_col) + 1);
             let message = format!("{what}, at line {line}, column {column} of the template");
             self.faults.push(Fault::new("template_limit", message, help));
@@ -256,8 +255,8 @@ impl<'t, 's> Growth<'t, 's> {
     }
 
     fn size(&mut self, expression: &'t Expr<'s>) -> Size {
-        if self.depth == DEPTH_MAX {
-            let what = format!("over {DEPTH_MAX} expressions inside each other");
+        if self.depth == TEMPLATE_DEPTH_MAX {
+            let what = format!("over {TEMPLATE_DEPTH_MAX} expressions inside each other");
             return self.refuse(expression.span(), &what, "`set` parts of it before");
         }
         self.depth += 1;
@@ -353,8 +352,11 @@ impl<'t, 's> Growth<'t, 's> {
             }
             BinOpKind::Mul => {
                 let (one, other) = (self.plain(left), self.plain(right));
-                let most =
-                    if is_literal(left) && is_literal(right) { FOLDED_MAX } else { BUILT_MAX };
+                let most = if is_literal(left) && is_literal(right) {
+                    CELLS_FOLDED_MAX
+                } else {
+                    CELLS_BUILT_MAX
+                };
                 one.times(other, written(left).or_else(|| written(right)), most)
             }
             BinOpKind::Concat => {
@@ -373,7 +375,7 @@ impl<'t, 's> Growth<'t, 's> {
         }
         let (one, other) = (self.plain(left), self.plain(right));
         let least = if one.cells < other.cells { one } else { other };
-        self.bound(least, least.cells <= UNPAID_MAX, left.span());
+        self.bound(least, least.cells <= CELLS_UNPAID_MAX, left.span());
         Size::NUMBER
     }
 

@@ -5,23 +5,15 @@
 
 use minijinja::{Value, value::ValueKind};
 
-use crate::base::limits::{TEMPLATE_FUEL, VALUES_BYTES_MAX};
+use crate::base::limits::{CELLS_BUILT_MAX, PRODUCTS_MAX, TEMPLATE_FUEL, VALUES_BYTES_MAX};
 
 /// Cells of what comes from outside: an item of a list takes at least two bytes of JSON.
 pub(super) const DATA: u64 = 16 * 1024;
 const _: () = assert!(VALUES_BYTES_MAX <= 2 * 16 * 1024);
 /// Cells of a text: all that fuel buys.
 pub(super) const TEXT: u64 = TEMPLATE_FUEL;
-/// Cells that may be walked without being paid for, time and again in a loop.
-pub(super) const UNPAID_MAX: u64 = TEMPLATE_FUEL;
-/// Cells that may be built, and walked where the text that comes of it is paid for.
-pub(super) const BUILT_MAX: u64 = 1 << 20;
-/// Cells of a list that is multiplied before the template is rendered.
-pub(super) const FOLDED_MAX: u64 = 128;
 /// Added by each product that may turn out to be a list, repeated up to a hundred million times.
 pub(super) const REPEATED: u64 = 1 << 40;
-/// Such products in one expression.
-pub(super) const PRODUCTS_MAX: u64 = 1_000;
 /// Added by each view into another value, which its walk goes through.
 pub(super) const VIEW: u64 = 512;
 
@@ -92,7 +84,7 @@ impl Size {
 
     /// Whether it may be printed, counted or reckoned with: all that lists of lists are not.
     pub(super) const fn is_plain(self) -> bool {
-        self.cells / REPEATED <= PRODUCTS_MAX && self.cells % REPEATED <= BUILT_MAX
+        self.cells / REPEATED <= PRODUCTS_MAX && self.cells % REPEATED <= CELLS_BUILT_MAX
     }
 
     /// Both behind each other, as texts, lists or numbers.

@@ -14,7 +14,7 @@ use tracing::trace_span;
 use super::manifest::Part;
 use crate::{
     base::{bytes::length_of, limits::VALUE_BYTES_MAX},
-    store::{Entry, Error},
+    store::{Entry, Error, pulse},
 };
 
 const START: [u8; 5] = *b"ONWK\x01";
@@ -50,6 +50,7 @@ impl Sink {
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         let _span = trace_span!("backup_entry").entered();
         self.write(&entry(key, value))?;
+        pulse::beat();
         self.part.entries += 1;
         Ok(())
     }
@@ -145,6 +146,7 @@ impl Source {
         };
         self.left = left;
         let next = self.reader.read();
+        pulse::beat();
         self.told(next).map(Some)
     }
 

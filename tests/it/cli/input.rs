@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{customer, end, end_with_peak, run_simple, signup, simple};
+use super::{customer, email, end, end_with_peak, run_simple, signup, simple, wait, welcome};
 
 const NEW_YEAR: &str = "2026-01-01T00:00:00Z";
 
@@ -195,4 +195,46 @@ fn invalid_definitions_store_nothing_in_an_old_or_a_new_directory() {
     desk.file("more.ndjson", signup("e2", "c2", "2026-02-01T00:00:00Z"));
     desk.run("wrong.json", "customers.ndjson", "more.ndjson").code(1).says(&["missing_field"]);
     assert_eq!(desk.log(), log);
+}
+
+#[test]
+fn a_line_of_a_far_future_is_refused_and_changes_nothing_else() {
+    let desk = simple();
+    let steps = [email(1, "Hello"), wait(2, "40d"), email(3, "Again")];
+    desk.file("defs.json", welcome(&steps).to_string());
+    let first = signup("e1", "c1", NEW_YEAR);
+    let far = signup("e2", "c2", "9999-12-30T00:00:00Z");
+    let second = signup("e3", "c3", "2026-01-02T00:00:00Z");
+    // Some years without an event are no leap.
+    let third = signup("e4", "c4", "2031-01-05T00:00:00Z");
+    desk.file("events.ndjson", [&*first, &*second, &*third].concat());
+    run_simple(&desk).code(0);
+    let expected = desk.log();
+    let others = |log: &str| -> Vec<serde_json::Value> {
+        let records = log.lines().map(|it| serde_json::from_str(it).unwrap());
+        // Links are distances in the log, so what happened is compared without them.
+        let told = records.map(|it: serde_json::Value| {
+            json!([it["record"], it["time"], it["customer"], it["name"], it["step"], it["reason"]])
+        });
+        told.filter(|it| it[0] != "LineRejected" && it[0] != "InputOpened").collect()
+    };
+
+    let again = simple();
+    again.file("defs.json", welcome(&steps).to_string());
+    again.file("events.ndjson", [&*first, &*far, &*second, &*third].concat());
+    let ended = run_simple(&again).code(1).says(&["events.ndjson:2:1: too_far_ahead: 9999-12-30"]);
+    assert_eq!(ended.object()["rejected_lines"], 1);
+    assert_eq!(others(&again.log()), others(&expected));
+    assert_eq!(again.records("LineRejected")[0]["code"], "too_far_ahead");
+    // Nothing is judged anew.
+    assert_eq!(run_simple(&again).code(1).object()["records_added"], 0);
+
+    // Strict says so before anything is stored; a time that is expected may come.
+    let strict = simple();
+    strict.file("events.ndjson", [&*first, &*far].concat());
+    let mut command = strict.run_command("defs.json", "customers.ndjson", "events.ndjson");
+    end(command.arg("--strict")).code(1).says(&["events.ndjson:2:1: too_far_ahead: "]);
+    let mut command = strict.run_command("defs.json", "customers.ndjson", "events.ndjson");
+    let ended = end(command.args(["--until", "9999-12-31T00:00:00Z"])).code(0);
+    assert_eq!(ended.object()["rejected_lines"], 0);
 }

@@ -172,7 +172,7 @@ proptest! {
         let source = format!("{{% set a = [] %}}{{% set b = 1 %}}{}{{{{ [a, b] | seen }}}}", steps.concat());
         let Ok(template) = Template::compile(&source, Form::Text) else { return Ok(()) };
         let mut environment = template.environment.unwrap().as_ref().clone();
-        let most = 4 * usize::try_from(size::BUILT_MAX).unwrap();
+        let most = 4 * usize::try_from(crate::base::limits::CELLS_BUILT_MAX).unwrap();
         environment.add_filter("seen", move |value: &Value| walked(value, most));
         let context = context(&full());
         match environment.get_template(NAME).unwrap().render(context) {
