@@ -90,6 +90,9 @@ impl From<store::Error> for Failure {
         let code = match &error {
             store::Error::InUse { .. }
             | store::Error::Missing { .. }
+            | store::Error::IsBackup { .. }
+            | store::Error::NotOutside { .. }
+            | store::Error::NoExport { .. }
             | store::Error::NotADirectory { .. }
             | store::Error::NewerFormat { .. }
             | store::Error::OtherInstance { .. }
@@ -122,10 +125,9 @@ impl From<repair::Error> for Failure {
     fn from(error: repair::Error) -> Self {
         match error {
             repair::Error::Store(error) => error.into(),
-            repair::Error::Exists { .. } => Self::refused(error),
-            repair::Error::Nothing { .. }
-            | repair::Error::NoBeginning { .. }
-            | repair::Error::Differs { .. } => Self::new(FAULT, error),
+            repair::Error::Nothing { .. } | repair::Error::NoBeginning { .. } => {
+                Self::new(FAULT, error)
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
         runner::{Outbound, Report},
     },
     model::Known,
-    store::{self, there},
+    store::{self, beside::check_outside, there},
 };
 
 /// Drives flows with the events of a file.
@@ -95,6 +95,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         ClockArg::Virtual => Pace::Virtual,
         ClockArg::Real => Pace::Real(Arc::new(SystemClock)),
     };
+    if let Some(outbox) = &args.outbox {
+        check_outside(outbox, &args.data.data)?;
+    }
     let workers = || start_workers(args.outbox.as_deref());
     let drive = Drive::open(&args.data.data, &opening, plan, workers)?;
     drive.warnings().iter().for_each(|finding| tracing::warn!("{finding}"));

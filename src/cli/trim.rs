@@ -9,6 +9,7 @@ use super::{Data, exit::Failure, limits, say};
 use crate::{
     base::{Span, limits::DEDUP_WINDOW},
     engine::trim::{Trimmed, trim},
+    store::beside::check_outside,
 };
 
 /// Removes the records that are older than some time, in the time of the log.
@@ -47,6 +48,9 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    if let Some(export) = &args.export {
+        check_outside(export, &args.data.data)?;
+    }
     let done = trim(&args.data.data, &limits()?, args.keep, args.export.as_deref())?;
     if args.json {
         say(serde_json::to_string(&done).map_err(Failure::refused)?)?;

@@ -13,7 +13,7 @@ use std::{path::Path, sync::Arc};
 use super::{recover, verify::verify, watch::Watch};
 use crate::{
     base::{Limits, limits::SEGMENT_BYTES},
-    store::{self, Lock, SledStore},
+    store::{self, Lock, SledStore, Store, Tree, beside::Beside},
 };
 
 /// Segments that sled has in use besides those that are full.
@@ -34,8 +34,8 @@ pub struct Progress {
 pub type Tell<'a> = &'a mut dyn FnMut(Progress);
 
 /// Opens what has been made, checks that it holds what its log says, and closes it.
-fn verify_made(dir: &Path, limits: &Limits) -> store::Result<Lock> {
-    let store = Arc::new(SledStore::open_unfinished(dir)?);
+pub(super) fn verify_made(dir: &Path, lock: &Arc<Lock>, limits: &Limits) -> store::Result<()> {
+    let store = Arc::new(SledStore::open_held(dir, lock)?);
     let watch = Watch::start(dir, limits.stall)?;
     let sled = Arc::<SledStore>::clone(&store);
     let mut partition = recover::read_open(sled, dir, limits, &watch)?;
@@ -48,13 +48,34 @@ fn verify_made(dir: &Path, limits: &Limits) -> store::Result<Lock> {
     close(store)
 }
 
+/// The store of a directory that is made anew; what an interrupted command has left is removed.
+pub(super) fn open_empty(beside: &Beside, lock: &Arc<Lock>) -> store::Result<SledStore> {
+    match SledStore::open_held(beside.made(), lock) {
+        Ok(store) => {
+            for tree in Tree::ALL {
+                if store.above(tree, &[])?.is_some() {
+                    store.close()?;
+                    beside.restart()?;
+                    return SledStore::open_held(beside.made(), lock);
+                }
+            }
+            Ok(store)
+        }
+        Err(store::Error::Damaged { .. }) => {
+            beside.restart()?;
+            SledStore::open_held(beside.made(), lock)
+        }
+        Err(other) => Err(other),
+    }
+}
+
 /// Closes a store that nothing else has any more.
-fn close(store: Arc<SledStore>) -> store::Result<Lock> {
+pub(super) fn close(store: Arc<SledStore>) -> store::Result<()> {
     Arc::into_inner(store).expect("whoever used the store is gone").close()
 }
 
 /// Bytes that so many bytes of entries may take on disk: about twice as many, and what is begun.
-fn room_for(bytes: u64) -> u64 {
+pub(super) fn room_for(bytes: u64) -> u64 {
     let segment = u64::try_from(SEGMENT_BYTES).expect("a segment is small");
     bytes.saturating_mul(5) / 2 + SEGMENTS_EXTRA * segment
 }

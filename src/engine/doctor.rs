@@ -3,12 +3,11 @@
 //! The store's file is read without sled. What only sled can tell is asked of a copy, because sled
 //! writes as it opens.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+mod copy;
 
+use std::{fs, path::Path};
+
+use copy::Copy;
 use serde::Serialize;
 
 use super::{recover, verify::verify};
@@ -19,7 +18,7 @@ use crate::{
         self, DirectoryFormat, HeadState, SledStore,
         beside::{Leftover, leftovers},
         check::{self, Part},
-        checkpoint, head, prepare, pulse,
+        checkpoint, head, prepare,
         salvage::Salvage,
         survey::survey,
         there,
@@ -49,9 +48,6 @@ pub struct Examined {
     /// What is wrong.
     pub findings: Vec<Finding>,
 }
-
-/// Bytes that are copied at once.
-const PIECE_BYTES: u64 = 1024 * 1024;
 
 const REPAIR: &str = "restore a backup, or save what is whole with `onward repair`";
 const RESTORE: &str = "restore a backup";
@@ -92,6 +88,7 @@ pub fn examine(
     scratch: &Path,
     progress: &mut dyn FnMut(&'static str),
 ) -> store::Result<Examined> {
+    prepare::check_holds_data(dir)?;
     let _hold = SledStore::hold(dir)?;
     let mut found = Examined::default();
     progress("files");
@@ -105,7 +102,7 @@ pub fn examine(
     progress("copy");
     let copy = Copy::of(dir, scratch)?;
     progress("opening the copy");
-    if !open_copy(&copy.0, limits, &mut found) && has_store {
+    if !open_copy(copy.path(), limits, &mut found) && has_store {
         progress("log");
         look_at_log(dir, head.as_ref(), &mut found)?;
     }
@@ -122,7 +119,7 @@ fn look_at_files(dir: &Path, found: &mut Examined) -> store::Result<()> {
         }
     }
     let settings = dir.join(prepare::SETTINGS);
-    if fs::read(&settings).is_ok_and(|bytes| !prepare::are_settings_whole(&bytes)) {
+    if there::is_file(&settings)? && !prepare::are_settings_whole(&settings)? {
         found.note(settings.display().to_string(), "the checksum does not match", RESTART);
     }
     for Leftover { path, what, advice } in leftovers(dir)? {
@@ -140,11 +137,15 @@ fn look_at_files(dir: &Path, found: &mut Examined) -> store::Result<()> {
 
 /// Both slots; the newer whole one is what the head says.
 fn look_at_head(dir: &Path, found: &mut Examined) -> store::Result<Option<HeadState>> {
-    let path = dir.join("head");
+    let path = dir.join(head::NAME);
     if !there::is_file(&path)? {
         return Ok(None);
     }
-    let bytes = fs::read(&path).map_err(store::Error::io("read", &path))?;
+    let bytes = match there::read(&path, head::BYTES_MAX) {
+        Ok(None) => return Ok(None),
+        Err(error) => return found.note_damage(error).map(|()| None),
+        Ok(Some(bytes)) => bytes,
+    };
     let slots = head::slots(&bytes);
     for (number, slot) in (1..).zip(&slots) {
         if let Err(why) = slot {
@@ -249,46 +250,4 @@ fn look_at_values(copy: &Path, found: &mut Examined) {
     for part in Part::ALL {
         check::each::<Row>(&store, part, &mut |place, why| found.note(place, why, REPAIR));
     }
-}
-
-/// A copy that goes away.
-struct Copy(PathBuf);
-
-impl Copy {
-    fn of(dir: &Path, scratch: &Path) -> store::Result<Self> {
-        let copy = Self(scratch.join(format!("onward-doctor-{}", std::process::id())));
-        copy_files(dir, &copy.0)?;
-        Ok(copy)
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        // What is left behind is a copy.
-        let _ = fs::remove_dir_all(&self.0).is_ok();
-    }
-}
-
-fn copy_files(from: &Path, to: &Path) -> store::Result<()> {
-    fs::create_dir_all(to).map_err(store::Error::io("create", to))?;
-    for entry in fs::read_dir(from).map_err(store::Error::io("read", from))? {
-        let path = entry.map_err(store::Error::io("read", from))?.path();
-        let target = to.join(path.file_name().unwrap_or_default());
-        if there::is_dir(&path)? {
-            copy_files(&path, &target)?;
-        } else if there::is_file(&path)? {
-            copy_file(&path, &target).map_err(store::Error::io("copy", &path))?;
-        }
-    }
-    Ok(())
-}
-
-/// Piece by piece, because a whole one may take longer than a disk has to answer.
-fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
-    let mut from = File::open(from)?;
-    let mut to = File::create(to)?;
-    while io::copy(&mut (&mut from).take(PIECE_BYTES), &mut to)? > 0 {
-        pulse::beat();
-    }
-    Ok(())
 }

@@ -6,26 +6,28 @@
 //! does not have is lost: the new directory records that, as every accepted loss is recorded.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use serde::Serialize;
+use tracing::trace_span;
 
 use super::{
+    copies::{close, open_empty, verify_made},
     recover::{self, AcceptLoss, Opening},
     runner::Runner,
-    verify::verify,
+    watch::Watch,
 };
 use crate::{
     base::{InstanceId, Limits, Lsn, Timestamp},
     machine::row::Row,
     store::{
         self, DirectoryFormat, Head, HeadState, LocalLog, Log, SledStore, Store,
+        beside::{Beside, Purpose},
         mirror::{Paced, mirror},
+        prepare,
         salvage::{Salvage, Saved},
-        there,
     },
 };
 
@@ -64,12 +66,6 @@ pub struct Lost {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The place for the new directory is taken.
-    #[error("{} is there already; name a directory that is not", .path.display())]
-    Exists {
-        /// The place.
-        path: PathBuf,
-    },
     /// Nothing of the log is left.
     #[error("no chunk of a log is whole in {}; restore a backup", .path.display())]
     Nothing {
@@ -92,12 +88,6 @@ pub enum Error {
         /// What is wrong with the bases that are there.
         broken_bases: Vec<store::Error>,
     },
-    /// What was saved does not hold what its log says.
-    #[error("the new directory has {count} differences; keep the old one and report this")]
-    Differs {
-        /// How many.
-        count: u64,
-    },
     /// The disk.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -115,9 +105,9 @@ pub fn repair(
     limits: &Limits,
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<Repaired, Error> {
-    if there::is_any(to)? {
-        return Err(Error::Exists { path: to.to_owned() });
-    }
+    prepare::check_holds_data(dir)?;
+    let beside = Beside::new(dir, to, Purpose::Repair)?;
+    beside.check_absent()?;
     let _hold = SledStore::hold(dir)?;
     // A head that is not whole says nothing.
     let head = match Head::open(dir) {
@@ -130,31 +120,18 @@ pub fn repair(
     let log = found.log.take().ok_or_else(|| nothing(dir, &mut found))?;
     let repaired = judge(&log, &found, head.as_ref());
 
-    let unfinished = unfinished(to);
-    if there::is_any(&unfinished)? {
-        fs::remove_dir_all(&unfinished).map_err(store::Error::io("remove", &unfinished))?;
-    }
-    write(&unfinished, &log, &repaired, progress)?;
+    let lock = beside.begin(repaired.instance)?;
+    let store = Arc::new(open_empty(&beside, &lock)?);
+    write(&store, &log, &repaired, progress)?;
     if repaired.lost.is_some() || !repaired.has_head {
         progress("recording the loss", 0);
-        record_loss(&unfinished, limits)?;
+        record_loss(Arc::clone(&store), limits)?;
     }
+    close(store)?;
     progress("verifying", 0);
-    let mut partition = recover::read(&unfinished, limits)?;
-    let found = verify(&mut partition)?;
-    drop(partition);
-    if found.difference_count > 0 {
-        return Err(Error::Differs { count: found.difference_count });
-    }
-    fs::rename(&unfinished, to).map_err(store::Error::io("rename", &unfinished))?;
+    verify_made(beside.made(), &lock, limits)?;
+    beside.name()?;
     Ok(repaired)
-}
-
-/// The new directory, until it is whole.
-fn unfinished(to: &Path) -> PathBuf {
-    let mut name = to.file_name().unwrap_or_default().to_owned();
-    name.push(".unfinished");
-    to.with_file_name(name)
 }
 
 /// Why nothing is saved.
@@ -190,12 +167,12 @@ fn judge(log: &Saved, found: &Salvage, head: Option<&HeadState>) -> Repaired {
 
 /// Writes the log, and a head that says what there should be.
 fn write(
-    dir: &Path,
+    sled: &Arc<SledStore>,
     saved: &Saved,
     repaired: &Repaired,
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<(), Error> {
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
+    let store: Arc<dyn Store> = Arc::<SledStore>::clone(sled);
     mirror(saved.base(), &*store, &mut |_| {})?;
     let mut fold = saved.fold().clone();
     let format = DirectoryFormat { instance: fold.instance(), partitions: 1 };
@@ -204,6 +181,7 @@ fn write(
     let mut paced = Paced::new(&*store);
     for chunk in saved.chunks() {
         let (position, bytes) = chunk?;
+        let _span = trace_span!("repair_chunk").entered();
         progress("writing", position * 100 / fold.position().max(1));
         paced.make_room(bytes.len())?;
         if log.submit(position, &bytes)? == store::Inserted::Occupied {
@@ -227,20 +205,22 @@ fn write(
         None if !repaired.has_head => return Ok(()),
         None => state,
     };
-    let (mut head, _) = Head::open(dir)?;
+    let (mut head, _) = Head::open(sled.path())?;
     Ok(head.write(&state)?)
 }
 
 /// Goes on without what is lost, as an owner does who accepts it.
-fn record_loss(dir: &Path, limits: &Limits) -> Result<(), Error> {
+fn record_loss(store: Arc<SledStore>, limits: &Limits) -> Result<(), Error> {
     let opening = Opening {
         // The directory has its own.
         instance: InstanceId([0; 16]),
         limits: limits.clone(),
         accept_loss: AcceptLoss::Yes,
     };
+    let dir = store.path().to_owned();
+    let watch = Watch::start(&dir, limits.stall)?;
+    let owned = recover::own_open(store, &dir, &opening, watch)?;
     // Nothing is handed out.
-    let owned = recover::own(dir, &opening)?;
     let runner = Runner::start(owned, Box::new(|delivery| Err(Box::new(delivery))))?;
     runner.finish()?;
     Ok(())

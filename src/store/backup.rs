@@ -32,7 +32,7 @@ use self::{
 use super::{Error, Fold, Tree, beside, chunk, there};
 use crate::base::{Lsn, Timestamp, limits::MANIFEST_BYTES_MAX};
 
-const MANIFEST: &str = "manifest";
+pub(super) const MANIFEST: &str = "manifest";
 const MANIFEST_NEW: &str = "manifest.new";
 const LOCK: &str = "lock";
 
@@ -81,14 +81,21 @@ impl Backup {
         Ok(Self { dir: dir.to_owned(), manifest, image: None, _lock: None })
     }
 
-    /// Opens a backup to go on with it, or makes a new one.
-    pub fn create(dir: &Path) -> Result<Self, Error> {
+    /// Opens the backup of `from` in `dir` to go on with it, or makes a new one.
+    pub fn create(dir: &Path, from: &Path) -> Result<Self, Error> {
+        let dir = &std::path::absolute(dir).map_err(Error::io("find", dir))?;
+        beside::check_outside(dir, from)?;
+        beside::check_outside(from, dir)?;
         if !there::is_any(dir)? {
-            fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-            dir.parent().filter(|it| *it != Path::new("")).map_or(Ok(()), beside::sync)?;
+            let parent = dir.parent().unwrap_or(dir);
+            beside::create(parent)?;
+            beside::create_like(from, dir)?;
+            beside::sync(parent)?;
         }
         refuse_others(dir)?;
         let path = dir.join(LOCK);
+        // Opening a pipe would wait for its other end.
+        there::is_file_or_absent(&path)?;
         let lock = File::create(&path).map_err(Error::io("create", &path))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -178,18 +185,13 @@ impl Backup {
 
 fn read_manifest(dir: &Path) -> Result<Option<Manifest>, Error> {
     let path = dir.join(MANIFEST);
-    if !there::is_any(&path)? {
-        return Ok(None);
-    }
-    let length = fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
-    if length > MANIFEST_BYTES_MAX {
-        let what = format!("it has {length} bytes, more than manifests have");
-        return Err(Error::BackupDamaged { path, what });
-    }
-    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-    let damaged =
-        |why: crate::base::Malformed| Error::BackupDamaged { path, what: why.to_string() };
-    Manifest::decode(&bytes).map(Some).map_err(damaged)
+    let damaged = |what| Error::BackupDamaged { path: path.clone(), what };
+    let bytes = match there::read(&path, MANIFEST_BYTES_MAX) {
+        Err(Error::Damaged { what, .. }) => return Err(damaged(what)),
+        read => read?,
+    };
+    let manifest = bytes.map(|bytes| Manifest::decode(&bytes)).transpose();
+    manifest.map_err(|why| damaged(why.to_string()))
 }
 
 /// A directory with something else in it is no place for a backup.

@@ -5,9 +5,11 @@
 //! is not ready yet.
 
 use std::{
-    fs::{self, File},
-    os::unix::fs::MetadataExt,
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::{
@@ -16,15 +18,19 @@ use rustix::{
 };
 use tracing::trace_span;
 
-use super::{Error, Head, Shortage, free_bytes, pulse, there};
+use super::{Error, Head, Lock, Shortage, SledStore, free_bytes, pulse, there};
 use crate::base::InstanceId;
 
 /// What the name ends in while the directory is not to be used.
-const RESERVED: [&str; 2] = [".compacting", ".restoring"];
+const RESERVED: [&str; 3] = [".compacting", ".restoring", ".repairing"];
 /// The file that says that a directory is being made.
 const MARK: &str = "unfinished";
+/// The file that is locked.
+const LOCK: &str = "lock";
+/// Directories that [`Beside::check_swap`] tries to swap.
+const TRIED: [&str; 2] = ["one", "other"];
 /// What is in a data directory: these, and names that begin so.
-const NAMES: [&str; 8] = ["db", "conf", "blobs", "lock", "head", "head.new", "doubtful", MARK];
+const NAMES: [&str; 8] = ["db", "conf", "blobs", LOCK, "head", "head.new", "doubtful", MARK];
 const PREFIXES: [&str; 2] = ["snap.", "set-aside."];
 
 /// For what a directory is made.
@@ -32,8 +38,10 @@ const PREFIXES: [&str; 2] = ["snap.", "set-aside."];
 pub enum Purpose {
     /// To replace another one.
     Compact,
-    /// To be new.
+    /// To be new, from a backup.
     Restore,
+    /// To be new, from a damaged one.
+    Repair,
 }
 
 /// Whether a directory of this name is not to be used.
@@ -66,7 +74,7 @@ pub(crate) fn leftovers(dir: &Path) -> Result<Vec<Leftover>, Error> {
         let what = "a compaction was cut off after the new directory had taken its place";
         note(mark, what, "run `onward compact` again, which removes it");
     }
-    for (end, command) in RESERVED.into_iter().zip([COMPACT, RESTORE]) {
+    for (end, command) in RESERVED.into_iter().zip([COMPACT, RESTORE, AGAIN]) {
         let mut name = dir.file_name().unwrap_or_default().to_owned();
         name.push(end);
         let made = dir.with_file_name(name);
@@ -82,25 +90,33 @@ pub(crate) fn leftovers(dir: &Path) -> Result<Vec<Leftover>, Error> {
 const COMPACT: &str = "run `onward compact` again, which removes it";
 const RESTORE: &str = "remove it, or run `onward restore` again if it was meant to end here";
 
+const AGAIN: &str = "remove it, or run `onward repair` again if it was meant to end here";
+
 /// A directory and the one that is made beside it.
 #[derive(Debug)]
 pub struct Beside {
+    /// What is copied.
+    from: PathBuf,
     dir: PathBuf,
     parent: PathBuf,
     made: PathBuf,
 }
 
 impl Beside {
-    /// Names the directory that is made for `dir`.
-    pub fn new(dir: &Path, purpose: Purpose) -> Result<Self, Error> {
-        let [compact, restore] = RESERVED;
-        let (dir, end) = match purpose {
+    /// Names the directory that is made for `dir` from what is in `from`.
+    pub fn new(from: &Path, dir: &Path, purpose: Purpose) -> Result<Self, Error> {
+        let [compact, restore, repair] = RESERVED;
+        let (find, end): (fn(&Path) -> io::Result<PathBuf>, _) = match purpose {
             // Where it is a link, what it leads to is replaced.
-            Purpose::Compact => (fs::canonicalize(dir).map_err(Error::io("find", dir))?, compact),
-            Purpose::Restore => {
-                (std::path::absolute(dir).map_err(Error::io("find", dir))?, restore)
-            }
+            Purpose::Compact => (|dir| fs::canonicalize(dir), compact),
+            Purpose::Restore => (|dir| std::path::absolute(dir), restore),
+            Purpose::Repair => (|dir| std::path::absolute(dir), repair),
         };
+        let dir = find(dir).map_err(Error::io("find", dir))?;
+        if purpose != Purpose::Compact {
+            check_outside(&dir, from)?;
+            check_outside(from, &dir)?;
+        }
         if is_reserved(&dir) {
             return Err(Error::Unfinished { path: dir });
         }
@@ -110,7 +126,7 @@ impl Beside {
         let mut made = name.to_owned();
         made.push(end);
         let made = parent.join(made);
-        Ok(Self { parent: parent.to_owned(), made, dir })
+        Ok(Self { from: from.to_owned(), parent: parent.to_owned(), made, dir })
     }
 
     /// The directory that is made.
@@ -126,6 +142,10 @@ impl Beside {
     /// Checks that the directory is not there yet, or empty.
     pub fn check_absent(&self) -> Result<(), Error> {
         let path = || self.dir.clone();
+        // Wherever it leads, a directory cannot take its name.
+        if fs::symlink_metadata(&self.dir).is_ok_and(|it| it.is_symlink()) {
+            return Err(Error::InTheWay { path: path() });
+        }
         match there::look(&self.dir)? {
             None => return Ok(()),
             Some(it) if it.is_dir() => {}
@@ -140,38 +160,38 @@ impl Beside {
         refuse_strangers(&self.dir)
     }
 
-    /// Begins, or goes on with what a process that was killed has left. What a swap has replaced is
-    /// removed; anything else in the way is not touched.
-    pub fn begin(&self, instance: InstanceId) -> Result<(), Error> {
+    /// Begins, or goes on with what a process that was killed has left; nobody else does, as long as
+    /// the lock is held. What a swap has replaced is removed; anything else in the way is not touched.
+    pub fn begin(&self, instance: InstanceId) -> Result<Arc<Lock>, Error> {
         self.remove_mark(&self.dir)?;
         if there::is_any(&self.made)? && !there::is_any(&self.made.join(MARK))? {
+            if !there::is_dir(&self.made)? {
+                return Err(Error::InTheWay { path: self.made.clone() });
+            }
+            // It may be whole and about to get its name.
+            let _hold = SledStore::hold(&self.made)?;
             self.remove_replaced(instance)?;
         }
-        self.mark()
+        self.mark()?;
+        SledStore::lock(&self.made)
     }
 
     /// Makes the directory and says in it that it is being made.
     fn mark(&self) -> Result<(), Error> {
         if !there::is_any(&self.made)? {
-            fs::create_dir(&self.made).map_err(Error::io("create", &self.made))?;
-            if let Ok(old) = fs::metadata(&self.dir) {
-                // Who may not look into the old one may not look into the new one.
-                fs::set_permissions(&self.made, old.permissions())
-                    .map_err(Error::io("protect", &self.made))?;
-            }
+            create_like(&self.from, &self.made)?;
             sync(&self.parent)?;
         }
-        File::create(self.made.join(MARK)).map_err(Error::io("create", &self.made))?;
+        there::create_anew(&self.made.join(MARK))?;
         sync(&self.made)
     }
 
-    /// Removes what has been made so far and begins again.
+    /// Removes what has been made so far, to begin again. What says that it is being made, and by
+    /// whom, stays.
     pub fn restart(&self) -> Result<(), Error> {
-        if there::is_any(&self.made.join(MARK))? {
-            remove_all(&self.made, MARK)?;
-            sync(&self.parent)?;
-        }
-        self.mark()
+        refuse_strangers(&self.made)?;
+        clear(&self.made, &[MARK, LOCK])?;
+        sync(&self.made)
     }
 
     /// Removes the directory that a swap has replaced: whole or, if that was interrupted, the rest.
@@ -180,17 +200,13 @@ impl Beside {
         if !is_empty().map_err(Error::io("read", &self.made))? {
             let (_, state) = Head::open(&self.made)?;
             if state.is_none_or(|it| it.instance != instance) {
-                return self.refuse_to_remove();
+                return Err(Error::InTheWay { path: self.made.clone() });
             }
             refuse_strangers(&self.made)?;
         }
         let _span = trace_span!("copy_remove").entered();
         remove_all(&self.made, "head")?;
         sync(&self.parent)
-    }
-
-    fn refuse_to_remove(&self) -> Result<(), Error> {
-        Err(Error::InTheWay { path: self.made.clone() })
     }
 
     /// Puts the new directory in the old one's place, in one step; the old one is where the new one
@@ -220,7 +236,7 @@ impl Beside {
         if dir? != parent? {
             return Err(self.no_swap(Errno::XDEV));
         }
-        let [one, other] = ["one", "other"].map(|name| self.made.join(name));
+        let [one, other] = TRIED.map(|name| self.made.join(name));
         [&one, &other]
             .into_iter()
             .try_for_each(|path| fs::create_dir_all(path).map_err(Error::io("create", path)))?;
@@ -258,8 +274,32 @@ impl Beside {
     }
 }
 
+/// Whether a data directory has files of this name.
+pub(crate) fn is_ours(name: &str) -> bool {
+    NAMES.contains(&name) || PREFIXES.iter().any(|it| name.starts_with(it))
+}
+
+/// Checks that `path`, which need not be there, is not `dir` and not in it.
+pub(crate) fn check_outside(path: &Path, dir: &Path) -> Result<(), Error> {
+    if resolve(path)?.starts_with(resolve(dir)?) {
+        return Err(Error::NotOutside { path: path.to_owned(), dir: dir.to_owned() });
+    }
+    Ok(())
+}
+
+/// The path without links, as far as it is there.
+fn resolve(path: &Path) -> Result<PathBuf, Error> {
+    let path = std::path::absolute(path).map_err(Error::io("find", path))?;
+    for it in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (fs::canonicalize(it), path.strip_prefix(it)) {
+            return Ok(if rest == Path::new("") { real } else { real.join(rest) });
+        }
+    }
+    Ok(path)
+}
+
 /// Checks that there is room for so many bytes where `dir` is.
-fn check_room(dir: &Path, needed: u64) -> Result<(), Error> {
+pub(crate) fn check_room(dir: &Path, needed: u64) -> Result<(), Error> {
     let free = free_bytes(dir)?;
     if free < needed {
         return Err(Error::NoRoom(Shortage { path: dir.to_owned(), free, needed }));
@@ -272,7 +312,7 @@ fn refuse_strangers(dir: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
         let entry = entry.map_err(Error::io("read", dir))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !NAMES.contains(&&*name) && !PREFIXES.iter().any(|it| name.starts_with(it)) {
+        if !is_ours(&name) && !TRIED.contains(&&*name) {
             return Err(Error::InTheWay { path: entry.path() });
         }
     }
@@ -281,18 +321,32 @@ fn refuse_strangers(dir: &Path) -> Result<(), Error> {
 
 /// Removes a directory, the file that tells what it is last.
 fn remove_all(dir: &Path, last: &str) -> Result<(), Error> {
+    clear(dir, &[last])?;
+    // A power cut must not leave anything that this file no longer tells of.
+    sync(dir)?;
+    fs::remove_dir_all(dir).map_err(Error::io("remove", dir))
+}
+
+/// Removes what is in a directory, but for the files of these names.
+fn clear(dir: &Path, kept: &[&str]) -> Result<(), Error> {
     let what = "remove";
     for entry in fs::read_dir(dir).map_err(Error::io(what, dir))? {
         let path = entry.map_err(Error::io(what, dir))?.path();
         if there::is_dir(&path)? {
             fs::remove_dir_all(&path).map_err(Error::io(what, &path))?;
-        } else if path.file_name().is_none_or(|name| name != last) {
+        } else if path.file_name().is_none_or(|name| kept.iter().all(|it| name != *it)) {
             fs::remove_file(&path).map_err(Error::io(what, &path))?;
         }
     }
-    // A power cut must not leave anything that this file no longer tells of.
-    sync(dir)?;
-    fs::remove_dir_all(dir).map_err(Error::io(what, dir))
+    Ok(())
+}
+
+/// Makes the directory `to`, for a copy of what is in `from`: who may not look into the one may not
+/// look into the other, at no moment.
+pub(super) fn create_like(from: &Path, to: &Path) -> Result<(), Error> {
+    let permissions = fs::metadata(from).map_err(Error::io("look at", from))?.permissions();
+    DirBuilder::new().mode(0o700).create(to).map_err(Error::io("create", to))?;
+    fs::set_permissions(to, permissions).map_err(Error::io("protect", to))
 }
 
 fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {

@@ -13,7 +13,7 @@ use crate::base::{InstanceId, Lsn, Malformed, Span, Timestamp, thread::NoThread}
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("cannot {what} {}: {source}; check its permissions and the free space", .path.display())]
+    #[error("cannot {what} {}: {source}; {}", .path.display(), advice(.source))]
     Io {
         /// What was tried, as a verb.
         what: &'static str,
@@ -33,6 +33,23 @@ pub enum Error {
     Missing {
         /// The directory.
         path: PathBuf,
+    },
+    /// There is something else here.
+    #[error(
+        "{} is a backup; give a data directory, or make one from it with `onward restore`",
+        .path.display()
+    )]
+    IsBackup {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What is to be made would be in what it is made from.
+    #[error("{} is not outside {}; choose a place that is", .path.display(), .dir.display())]
+    NotOutside {
+        /// What was to be made, or what it is made from.
+        path: PathBuf,
+        /// The other.
+        dir: PathBuf,
     },
     /// The path names something else.
     #[error("{} is not a directory; choose another path", .path.display())]
@@ -120,6 +137,12 @@ pub enum Error {
         path: PathBuf,
         /// The last record that is there.
         last: Lsn,
+    },
+    /// The file is no export of a log.
+    #[error("{} is no export of a log; choose another file", .path.display())]
+    NoExport {
+        /// The file.
+        path: PathBuf,
     },
     /// Chunks between an export and the log are gone.
     #[error(
@@ -223,6 +246,26 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+}
+
+/// What helps where the operating system refused.
+fn advice(source: &io::Error) -> &'static str {
+    use io::ErrorKind::{
+        AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied, QuotaExceeded,
+        ReadOnlyFilesystem, StorageFull,
+    };
+    let known = [
+        (NotFound, "check the path"),
+        (NotADirectory, "check the path: a part of it is no directory"),
+        (IsADirectory, "check the path: a file belongs there"),
+        (AlreadyExists, "move what is there elsewhere, or choose another path"),
+        (PermissionDenied, "check its permissions"),
+        (ReadOnlyFilesystem, "choose a place that can be written to"),
+        (StorageFull, "make room"),
+        (QuotaExceeded, "make room"),
+    ];
+    let fitting = known.iter().find(|(kind, _)| *kind == source.kind());
+    fitting.map_or("check its permissions, the free space and the disk", |(_, advice)| advice)
 }
 
 impl Error {

@@ -95,10 +95,7 @@ impl Export {
                 Err(error) => return Err(error),
             }
         }
-        let Some(fold) = entries.fold else {
-            let no_entry = Malformed("it is no export: choose another file");
-            return Err(damage.unwrap_or_else(|| malformed(path, 0, no_entry)));
-        };
+        let Some(fold) = entries.fold else { return Err(no_export(path)) };
         if fold.instance() != start.instance() {
             let (found, expected) = (fold.instance(), start.instance());
             return Err(Error::OtherInstance {
@@ -183,12 +180,25 @@ struct Entries<'a> {
 
 impl<'a> Entries<'a> {
     fn open(path: &'a Path) -> Result<Self, Error> {
+        // Opening a pipe would wait for its other end.
+        if there::is_any(path)? && !there::is_file(path)? {
+            return Err(no_export(path));
+        }
         let file = File::open(path).map_err(Error::io("open", path))?;
         Ok(Self { path, file: BufReader::new(file), fold: None, whole: 0 })
     }
 
     /// The whole groups that end with the next entry.
     fn next(&mut self) -> Result<Option<Vec<Record>>, Error> {
+        let read = self.read_next();
+        // It has its name once its beginning is whole, so without one it is something else.
+        if self.fold.is_none() && matches!(read, Err(Error::Damaged { .. })) {
+            return Err(no_export(self.path));
+        }
+        read
+    }
+
+    fn read_next(&mut self) -> Result<Option<Vec<Record>>, Error> {
         let Some(bytes) = self.read()? else { return Ok(None) };
         let length = LENGTH_BYTES + crate::base::bytes::length_of(&bytes);
         let damaged = |why| malformed(self.path, self.whole, why);
@@ -241,6 +251,10 @@ fn take(fold: &mut Fold, position: u64, bytes: &[u8]) -> Result<Vec<Record>, Err
         Effect::Records(records) => Ok(records),
         Effect::Adopted | Effect::Void => Ok(Vec::new()),
     }
+}
+
+fn no_export(path: &Path) -> Error {
+    Error::NoExport { path: path.to_owned() }
 }
 
 fn malformed(path: &Path, at: u64, why: Malformed) -> Error {

@@ -22,7 +22,11 @@ const MAGIC: [u8; 4] = *b"ONWH";
 const VERSION: u8 = 2;
 /// The version that did not say when the engine was last seen alive.
 const VERSION_1: u8 = 1;
+/// The file.
+pub(crate) const NAME: &str = "head";
 const SLOT_BYTES: usize = 512;
+/// More than the file has.
+pub(crate) const BYTES_MAX: u64 = 4096;
 const CRC_BYTES: usize = 4;
 
 /// How far a log was acknowledged.
@@ -83,7 +87,7 @@ impl HeadState {
 #[derive(Debug)]
 pub struct Head {
     dir: PathBuf,
-    /// None until the first write.
+    /// Open from the first write on, because whoever only reads need not be allowed to write.
     file: Option<File>,
     sequence: u64,
     /// What it says.
@@ -93,20 +97,13 @@ pub struct Head {
 impl Head {
     /// Opens `<dir>/head` and reads its newest whole slot; nothing where there is no such file yet.
     pub fn open(dir: &Path) -> Result<(Self, Option<HeadState>), Error> {
-        let path = dir.join("head");
         let mut head = Self { dir: dir.to_owned(), file: None, sequence: 0, last: None };
-        let place = || path.display().to_string();
-        match there::look(&path)? {
-            None => return Ok((head, None)),
-            Some(it) if it.is_file() => {}
-            Some(_) => return Err(Error::malformed(place)(Malformed("it is no file"))),
-        }
-        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let path = dir.join(NAME);
+        let Some(bytes) = there::read(&path, BYTES_MAX)? else { return Ok((head, None)) };
         let newest = slots(&bytes).into_iter().flatten().max_by_key(|(sequence, _)| *sequence);
-        let (sequence, state) =
-            newest.ok_or(Malformed("neither slot is whole")).map_err(Error::malformed(place))?;
-        let mut options = OpenOptions::new();
-        head.file = Some(options.write(true).open(&path).map_err(Error::io("open", &path))?);
+        let (sequence, state) = newest
+            .ok_or(Malformed("neither slot is whole"))
+            .map_err(Error::malformed(|| path.display().to_string()))?;
         head.sequence = sequence;
         head.last = Some(state.clone());
         Ok((head, Some(state)))
@@ -121,13 +118,21 @@ impl Head {
 
     /// Writes `state` over the older slot and syncs it.
     pub fn write(&mut self, state: &HeadState) -> Result<(), Error> {
+        let is_there = self.last.is_some();
         self.sequence += 1;
         self.last = Some(state.clone());
         let slot = encode(self.sequence, state);
-        let path = self.dir.join("head");
-        let Some(file) = &self.file else {
-            self.file = Some(self.create(&path, &slot)?);
-            return Ok(());
+        let path = self.dir.join(NAME);
+        let file = match &mut self.file {
+            Some(file) => file,
+            none if is_there => {
+                let file = OpenOptions::new().write(true).open(&path);
+                none.insert(file.map_err(Error::io("open", &path))?)
+            }
+            none => {
+                *none = Some(create(&self.dir, &path, &slot)?);
+                return Ok(());
+            }
         };
         let offset = if self.sequence.is_multiple_of(2) { 0 } else { 512 };
         file.write_all_at(&slot, offset)
@@ -141,20 +146,18 @@ impl Head {
         state.alive = alive.max(state.time);
         self.write(&state)
     }
+}
 
-    /// Makes the file whole before it has its name, so that there is never one without a slot.
-    fn create(&self, path: &Path, slot: &[u8]) -> Result<File, Error> {
-        let unnamed = self.dir.join("head.new");
-        let mut file = File::create(&unnamed).map_err(Error::io("create", &unnamed))?;
-        file.write_all(&slot.repeat(2))
-            .and_then(|()| file.sync_all())
-            .map_err(Error::io("write", &unnamed))?;
-        fs::rename(&unnamed, path).map_err(Error::io("create", path))?;
-        File::open(&self.dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(Error::io("sync", &self.dir))?;
-        Ok(file)
-    }
+/// Makes the file whole before it has its name, so that there is never one without a slot.
+fn create(dir: &Path, path: &Path, slot: &[u8]) -> Result<File, Error> {
+    let unnamed = dir.join("head.new");
+    let mut file = there::create_anew(&unnamed)?;
+    file.write_all(&slot.repeat(2))
+        .and_then(|()| file.sync_all())
+        .map_err(Error::io("write", &unnamed))?;
+    fs::rename(&unnamed, path).map_err(Error::io("create", path))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", dir))?;
+    Ok(file)
 }
 
 /// What each slot says, or why it does not.

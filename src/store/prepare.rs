@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Error, Head, beside, segments,
+    Error, Head, backup, beside, head, segments,
     survey::{Spot, snapshots, survey},
     there,
 };
@@ -17,6 +17,25 @@ use crate::base::planted::is_planted;
 const DOUBTFUL: &str = "doubtful";
 /// The file in which sled says with which settings it was opened first.
 pub(crate) const SETTINGS: &str = "conf";
+/// More than it has.
+const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
+
+/// Checks that `dir` holds what a directory of data holds, whole or not.
+pub(crate) fn check_holds_data(dir: &Path) -> Result<(), Error> {
+    if there::is_any(dir)? && !there::is_dir(dir)? {
+        return Err(Error::NotADirectory { path: dir.to_owned() });
+    }
+    for name in ["db", head::NAME] {
+        if there::is_any(&dir.join(name))? {
+            return Ok(());
+        }
+    }
+    Err(if there::is_file(&dir.join(backup::MANIFEST))? {
+        Error::IsBackup { path: dir.to_owned() }
+    } else {
+        Error::Missing { path: dir.to_owned() }
+    })
+}
 
 /// Makes `dir` ready for sled, or says why it must not open it.
 pub(super) fn before_opening(dir: &Path) -> Result<(), Error> {
@@ -91,11 +110,7 @@ fn remove_unfinished_snapshots(dir: &Path) -> Result<(), Error> {
 /// the settings are in this program, so nothing is lost with the file.
 fn mend_settings(dir: &Path) -> Result<(), Error> {
     let path = dir.join(SETTINGS);
-    if !there::is_file(&path)? {
-        return Ok(());
-    }
-    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-    if are_settings_whole(&bytes) {
+    if !there::is_any(&path)? || are_settings_whole(&path)? {
         return Ok(());
     }
     tracing::warn!(path = %path.display(), "the settings are not whole, set aside and made again");
@@ -103,9 +118,13 @@ fn mend_settings(dir: &Path) -> Result<(), Error> {
 }
 
 /// Whether the checksum at their end is right. sled itself goes on with others.
-pub(crate) fn are_settings_whole(bytes: &[u8]) -> bool {
-    let Some((settings, crc)) = bytes.split_last_chunk::<4>() else { return false };
-    !settings.is_empty() && crc32fast::hash(settings) == segments::u32_of(*crc)
+pub(crate) fn are_settings_whole(path: &Path) -> Result<bool, Error> {
+    let bytes = match there::read(path, SETTINGS_BYTES_MAX) {
+        Err(Error::Damaged { .. }) => return Ok(false),
+        read => read?.unwrap_or_default(),
+    };
+    let Some((settings, crc)) = bytes.split_last_chunk::<4>() else { return Ok(false) };
+    Ok(!settings.is_empty() && crc32fast::hash(settings) == segments::u32_of(*crc))
 }
 
 /// Renames every snapshot.

@@ -155,6 +155,9 @@ impl Index {
         let count = at64(file.offsets().count());
         for (number, offset) in (0_u64..).zip(file.offsets()) {
             progress(number * 100 / count.max(1));
+            if file.is_hole(offset) {
+                continue;
+            }
             let bytes = file.read(offset)?;
             for (at, _, header) in segments::chunks(&bytes) {
                 let key = (header.n, header.crc);

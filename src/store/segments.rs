@@ -17,11 +17,15 @@ use std::{
 };
 
 use memchr::memmem;
+use rustix::{
+    fs::{SeekFrom, seek},
+    io::Errno,
+};
 
 use super::{
     Error,
     chunk::{self, MAGIC},
-    pulse,
+    pulse, there,
 };
 use crate::base::limits::{CHUNK_BYTES_MAX, SEGMENT_BYTES};
 
@@ -183,7 +187,8 @@ impl Segments {
     /// Opens the file of the store in `dir` for reading.
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("db");
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let missing = || Error::Missing { path: dir.to_owned() };
+        let file = there::open(&path)?.ok_or_else(missing)?;
         let length = file.metadata().map_err(Error::io("read", &path))?.len();
         Ok(Self { file, path, count: length.div_ceil(segment_bytes()) })
     }
@@ -201,6 +206,15 @@ impl Segments {
     /// The segment at `offset`, as much of it as there is.
     pub(crate) fn read(&self, offset: u64) -> Result<Vec<u8>, Error> {
         self.bytes(offset, SEGMENT_BYTES)
+    }
+
+    /// Whether the segment at `offset` is a hole of the file, which needs no reading. Holes make a
+    /// file as long as somebody likes; not every file system knows its own.
+    pub(crate) fn is_hole(&self, offset: u64) -> bool {
+        match seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) => offset + segment_bytes() <= data,
+            Err(errno) => errno == Errno::NXIO,
+        }
     }
 
     /// Up to `length` bytes.

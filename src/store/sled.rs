@@ -16,7 +16,7 @@ use std::{
     io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -49,7 +49,7 @@ pub struct SledStore {
     poisoned: OnceLock<Option<ErrorKind>>,
     is_doubtful: bool,
     /// Held until sled's handle is gone.
-    lock: Lock,
+    _lock: Arc<Lock>,
 }
 
 impl SledStore {
@@ -58,14 +58,13 @@ impl SledStore {
         if beside::is_reserved(dir) {
             return Err(Error::Unfinished { path: dir.to_owned() });
         }
-        Self::open_unfinished(dir)
+        beside::create(dir)?;
+        Self::open_held(dir, &Self::lock(dir)?)
     }
 
-    /// Opens a directory that is being made.
-    pub fn open_unfinished(dir: &Path) -> Result<Self, Error> {
+    /// Opens a directory whose lock is held already, even one that is being made.
+    pub fn open_held(dir: &Path, lock: &Arc<Lock>) -> Result<Self, Error> {
         let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
-        beside::create(&dir)?;
-        let lock = lock(&dir)?;
         cached::forget_all(&dir)?;
         prepare::before_opening(&dir)?;
         let device = open_device(&dir.join("db"))?;
@@ -77,7 +76,7 @@ impl SledStore {
             device: Mutex::new(device),
             poisoned: OnceLock::new(),
             is_doubtful: prepare::is_doubtful(&dir)?,
-            lock,
+            _lock: Arc::clone(lock),
             dir,
         };
         store.sync()?;
@@ -88,6 +87,7 @@ impl SledStore {
 
     /// Opens a directory that must hold data already.
     pub fn open_existing(dir: &Path) -> Result<Self, Error> {
+        prepare::check_holds_data(dir)?;
         if there::is_any(&dir.join("db"))? {
             Self::open(dir)
         } else {
@@ -95,16 +95,15 @@ impl SledStore {
         }
     }
 
-    /// Closes the directory and keeps it locked. Nothing of sled looks at its files after this,
-    /// so they may be moved.
-    pub fn close(self) -> Result<Lock, Error> {
-        let Self { dir, trees, db, device, lock, .. } = self;
+    /// Closes the directory. Nothing of sled looks at its files after this, so they may be moved.
+    pub fn close(self) -> Result<(), Error> {
+        let Self { dir, trees, db, device, .. } = self;
         drop((trees, db));
         let device = device.into_inner().expect("no holder of this lock panics");
         // sled locks its file until the last of its threads has let go.
         for _ in 0..LOCK_TRIES {
             match device.try_lock() {
-                Ok(()) => return Ok(lock),
+                Ok(()) => return Ok(()),
                 Err(TryLockError::WouldBlock) => pause(),
                 Err(TryLockError::Error(source)) => {
                     return Err(Error::io("lock", &dir.join("db"))(source));
@@ -114,17 +113,18 @@ impl SledStore {
         Err(Error::InUse { path: dir })
     }
 
+    /// Keeps others from opening a directory for as long as anything holds this.
+    pub fn lock(dir: &Path) -> Result<Arc<Lock>, Error> {
+        lock(dir).map(Arc::new)
+    }
+
     /// Keeps others from opening a directory that is only looked at, where it has a lock at all.
     pub(crate) fn hold(dir: &Path) -> Result<Option<impl Drop>, Error> {
         let path = dir.join("lock");
         if !there::is_dir(dir)? {
             return Err(Error::Missing { path: dir.to_owned() });
         }
-        let lock = match File::open(&path) {
-            Ok(file) => Some(lock_file(dir, file)?),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(Error::io("open", &path)(error)),
-        };
+        let lock = there::open(&path)?.map(|file| lock_file(dir, file)).transpose()?;
         cached::forget_all(dir)?;
         Ok(lock)
     }
@@ -258,6 +258,8 @@ impl Drop for Lock {
 
 fn lock(dir: &Path) -> Result<Lock, Error> {
     let path = dir.join("lock");
+    // Opening a pipe would wait for its other end.
+    there::is_file_or_absent(&path)?;
     let mut options = OpenOptions::new();
     let file = options
         .create(true)

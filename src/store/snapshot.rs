@@ -8,7 +8,7 @@
 //!
 //! **Architecture invariant:** any bytes give an answer; no more memory is asked for than they take.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Error,
@@ -40,12 +40,13 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Reads the snapshot at `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
-        let broken = || Error::malformed(|| path.display().to_string());
-        if !there::is_file(path)? {
-            return Err(broken()(Malformed("it is no file")));
-        }
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        decode(&bytes).map_err(broken())
+        // A part of a page takes less here than four times its least message there.
+        let db = there::look(&path.with_file_name("db"))?.map_or(0, |it| it.len());
+        let max = db.saturating_mul(4).saturating_add(segment_bytes());
+        let place = || path.display().to_string();
+        let gone = || Error::malformed(place)(Malformed("it is gone"));
+        let bytes = there::read(path, max)?.ok_or_else(gone)?;
+        decode(&bytes).map_err(Error::malformed(place))
     }
 
     /// Where reading sled's log begins: with the segment that the snapshot ends in.

@@ -208,7 +208,7 @@ impl Reading {
                 newest = newest.max(newest_in(rest, head));
             }
         }
-        for (offset, _) in &self.without {
+        for (offset, _) in self.without.iter().filter(|(offset, _)| !self.file.is_hole(*offset)) {
             newest = newest.max(newest_in(&self.file.read(*offset)?, head));
         }
         Ok(newest)

@@ -1,4 +1,4 @@
-//! Compaction, backup and restore, killed at random moments: each goes on when it is started again,
+//! Compaction, backup, restore and repair, killed at random moments: each goes on when it is started again,
 //! and leaves the original as it is.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     SCALE,
-    place::{Place, TIGHT, Which},
+    place::{Place, TIGHT, Which, text},
     process::{Moment, end, kill},
     workload::{self, Random},
 };
@@ -55,6 +55,7 @@ struct Desk {
     place: Place,
     backup: PathBuf,
     copy: PathBuf,
+    saved: PathBuf,
 }
 
 impl Desk {
@@ -80,6 +81,12 @@ impl Desk {
         let mut command = self.place.command();
         command.args(["restore", "--json", "--from"]).arg(&self.backup);
         command.arg("--data").arg(&self.copy);
+        command
+    }
+
+    fn repair(&self) -> Command {
+        let mut command = self.place.on_data("repair");
+        command.arg("--json").arg("--to").arg(&self.saved);
         command
     }
 
@@ -124,6 +131,26 @@ impl Desk {
         fs::remove_dir_all(&self.copy).unwrap();
     }
 
+    /// Kills repairs; the one that ends gives a directory with this log.
+    fn torment_repair(&self, torment: &mut Torment<'_>, log: &[u8]) {
+        let made = self.saved.with_added_extension("repairing");
+        let look = || {
+            // Nothing has the name before it is whole, and what has another one is not to be used.
+            if self.saved.exists() {
+                assert!(self.place.log_of(&self.saved) == log);
+                fs::remove_dir_all(&self.saved).unwrap();
+            } else if made.exists() {
+                let mut command = self.place.command();
+                let output = command.args(["verify", "--data"]).arg(&made).output().unwrap();
+                assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+                assert!(text(&output).contains("is not finished"), "{}", text(&output));
+            }
+        };
+        torment.run(6, &["repair_chunk", "copy_name"], &|| self.repair(), &look);
+        assert!(self.saved.exists() && !made.exists());
+        look();
+    }
+
     fn torment_compact(&self, torment: &mut Torment<'_>, log: &[u8]) {
         let look = || assert!(self.place.log() == log, "it is the old directory or the new one");
         torment.run(8, &["copy_entry", "copy_swap", "copy_remove"], &|| self.compact(), &look);
@@ -140,9 +167,9 @@ fn killed_copies_go_on_and_leave_the_original_as_it_is() {
     let until = workload::write(root.path(), seed, SCALE);
     let dir = root.path().join("original");
     fs::create_dir(&dir).unwrap();
-    let [backup, copy] = ["backup", "copy"].map(|name| dir.join(name));
+    let [backup, copy, saved] = ["backup", "copy", "saved"].map(|name| dir.join(name));
     let place = Place { inputs: root.path().to_owned(), dir, limits: TIGHT, until };
-    let desk = Desk { place, backup, copy };
+    let desk = Desk { place, backup, copy, saved };
     let mut random = Random(seed);
     let mut torment = Torment { random: &mut random, tally: BTreeMap::new() };
     let bytes = [Which::First, Which::Second].map(|which| {
@@ -150,6 +177,7 @@ fn killed_copies_go_on_and_leave_the_original_as_it_is() {
         let log = desk.place.log();
         let bytes = desk.torment_backup(&mut torment);
         desk.torment_restore(&mut torment, &log);
+        desk.torment_repair(&mut torment, &log);
         desk.torment_compact(&mut torment, &log);
         assert_eq!(desk.left_over(), Vec::<PathBuf>::new(), "nothing else is left");
         bytes

@@ -13,9 +13,9 @@ use std::{
 
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem,
-    FopenFlags, Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs,
-    ReplyWrite, Request, TimeOrNow, WriteFlags,
+    FopenFlags, Generation, INodeNo, LockOwner, MountOption, OpenAccMode, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 use tempfile::TempDir;
 
@@ -290,8 +290,13 @@ impl Filesystem for Shared {
         done(self.act(|disk| rename(disk, names())), reply);
     }
 
-    fn open(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match self.act(|disk| disk.open(node.0)) {
+    fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let is_to_write = flags.acc_mode() != OpenAccMode::O_RDONLY;
+        let open = |disk: &mut Disk| {
+            disk.open(node.0)?;
+            if is_to_write && disk.faults.read_only { Err(Errno::EROFS) } else { Ok(()) }
+        };
+        match self.act(open) {
             Ok(()) => reply.opened(FileHandle(0), self.opened),
             Err(error) => reply.error(error),
         }

@@ -3,6 +3,7 @@
 mod copies;
 mod damage;
 mod directory;
+mod foreign;
 mod hostile;
 mod input;
 mod large;

@@ -1,7 +1,7 @@
 //! The directory: files appear whole or not at all, and one sync of the directory serves many.
 
 use std::fs::{self, File as Handle, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -123,11 +123,9 @@ pub(super) fn write(dir: &Path, files: &[File]) -> Vec<Outcome> {
 
 fn place(dir: &Path, file: &File) -> Result<(), Outcome> {
     let path = dir.join(&file.name);
-    let done = match fs::read(&path) {
-        Ok(present) if present == file.bytes => {
-            trace_span!("outbox_again").in_scope(|| sync(&path))
-        }
-        Ok(_) => {
+    let done = match holds(&path, &file.bytes) {
+        Ok(true) => trace_span!("outbox_again").in_scope(|| sync(&path)),
+        Ok(false) => {
             let error = format!(
                 "{} exists with another content and is kept: it is of another data directory, there \
                  or gone; give this one an outbox of its own",
@@ -141,16 +139,40 @@ fn place(dir: &Path, file: &File) -> Result<(), Outcome> {
     done.map_err(|error| deferred(&path, &error))
 }
 
+/// Whether a file with these bytes is at `path`. What somebody else has put there may be a pipe, or
+/// of any length.
+fn holds(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let found = fs::metadata(path)?;
+    let is_as_long = u64::try_from(bytes.len()).is_ok_and(|length| length == found.len());
+    if !found.is_file() || !is_as_long {
+        return Ok(false);
+    }
+    let mut present = Vec::with_capacity(bytes.len());
+    Handle::open(path)?.take(found.len()).read_to_end(&mut present)?;
+    Ok(present == bytes)
+}
+
 fn create(dir: &Path, file: &File, path: &Path) -> io::Result<()> {
     let temporary: PathBuf = dir.join(format!("{TEMPORARY}{}", file.name));
     let handle = trace_span!("outbox_write").in_scope(|| {
-        let mut handle = Handle::create(&temporary)?;
+        let mut handle = create_anew(&temporary)?;
         handle.write_all(&file.bytes).map(|()| handle)
     })?;
     if !is_planted!("skip_outbox_file_sync") {
         trace_span!("outbox_sync").in_scope(|| handle.sync_all())?;
     }
     trace_span!("outbox_rename").in_scope(|| fs::rename(&temporary, path))
+}
+
+/// Makes the file instead of what a failed attempt has left. A link there is not followed.
+fn create_anew(path: &Path) -> io::Result<Handle> {
+    match Handle::create_new(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            Handle::create_new(path)
+        }
+        other => other,
+    }
 }
 
 fn sync(path: &Path) -> io::Result<()> {

@@ -34,7 +34,7 @@ pub struct Checked {
 pub fn backup(dir: &Path, to: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<BackedUp> {
     let partition = recover::read(dir, limits)?;
     let start = partition.start()?.fold().clone();
-    let mut backup = Backup::create(to)?;
+    let mut backup = Backup::create(to, dir)?;
     if backup.needs_image(&start) {
         backup.write_image(&*partition.store, partition.latest())?;
     }
@@ -51,7 +51,7 @@ pub fn backup_frozen(frozen: Frozen, to: &Path, tell: Tell<'_>) -> store::Result
     let log = LocalLog::new(Arc::clone(&store), checkpoint.fold.partition());
     let empty = Fold::new(checkpoint.fold.instance(), checkpoint.fold.partition());
     let start = Start::find(&*store, &log, empty)?.fold().clone();
-    let mut backup = Backup::create(to)?;
+    let mut backup = Backup::create(to, store.path())?;
     if backup.needs_image(&start) {
         backup.write_image(&*store, checkpoint.at)?;
         frozen.check()?;

@@ -13,7 +13,7 @@ use super::{Progress, Tell, close, room_for, verify_made};
 use crate::{
     base::Limits,
     store::{
-        self, DirectoryFormat, Head, SledStore,
+        self, DirectoryFormat, Head, Lock, SledStore,
         beside::{Beside, Purpose},
         mirror::{Survey, mirror, survey},
         there,
@@ -39,13 +39,15 @@ pub fn compact(dir: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<Com
     if !there::is_any(&dir.join("db"))? {
         return Err(store::Error::Missing { path: dir.to_owned() });
     }
-    let beside = Beside::new(dir, Purpose::Compact)?;
+    let beside = Beside::new(dir, dir, Purpose::Compact)?;
     let dir = beside.dir();
-    let source = SledStore::open_existing(dir)?;
+    // It goes with the old directory.
+    let old = SledStore::lock(dir)?;
+    let source = SledStore::open_held(dir, &old)?;
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&source)?.ok_or_else(missing)?;
     beside.check_strangers()?;
-    beside.begin(format.instance)?;
+    let lock = beside.begin(format.instance)?;
     beside.check_swap()?;
 
     let bytes_before = used_bytes(dir)?;
@@ -53,11 +55,10 @@ pub fn compact(dir: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<Com
         tell(Progress { what: "reading", done, total: 0 });
     })?;
     beside.check_room(room_for(whole.bytes))?;
-    copy(&beside, &source, whole, tell)?;
+    copy(&beside, &lock, &source, whole, tell)?;
     tell(Progress { what: "verifying", done: 0, total: 0 });
-    let lock = verify_made(beside.made(), limits)?;
-    // Its lock goes with the old directory.
-    let _held = (source.close()?, lock);
+    verify_made(beside.made(), &lock, limits)?;
+    source.close()?;
     beside.swap()?;
     beside.remove_replaced(format.instance)?;
     Ok(Compacted { entries: whole.entries, bytes_before, bytes_after: used_bytes(dir)? })
@@ -72,15 +73,21 @@ fn used_bytes(dir: &Path) -> store::Result<u64> {
 }
 
 /// Writes the copy, opens it again and compares it with what it was made from.
-fn copy(beside: &Beside, source: &SledStore, whole: Survey, tell: Tell<'_>) -> store::Result<()> {
+fn copy(
+    beside: &Beside,
+    lock: &Arc<Lock>,
+    source: &SledStore,
+    whole: Survey,
+    tell: Tell<'_>,
+) -> store::Result<()> {
     let made = beside.made();
-    let target = open_or_begin_again(beside)?;
+    let target = open_or_begin_again(beside, lock)?;
     mirror(source, &target, &mut |done| {
         tell(Progress { what: "copying", done, total: whole.bytes });
     })?;
     Head::copy(beside.dir(), made)?;
-    drop(target.close()?);
-    let target = Arc::new(SledStore::open_unfinished(made)?);
+    target.close()?;
+    let target = Arc::new(SledStore::open_held(made, lock)?);
     let found = survey(&*target, &mut |done| {
         tell(Progress { what: "comparing", done, total: whole.bytes });
     })?;
@@ -96,12 +103,12 @@ fn copy(beside: &Beside, source: &SledStore, whole: Survey, tell: Tell<'_>) -> s
 }
 
 /// What a power cut has left of a copy may be of no use.
-fn open_or_begin_again(beside: &Beside) -> store::Result<SledStore> {
-    match SledStore::open_unfinished(beside.made()) {
+fn open_or_begin_again(beside: &Beside, lock: &Arc<Lock>) -> store::Result<SledStore> {
+    match SledStore::open_held(beside.made(), lock) {
         Err(damage @ store::Error::Damaged { .. }) => {
             tracing::warn!(%damage, "the copy that was begun is of no use; beginning again");
             beside.restart()?;
-            SledStore::open_unfinished(beside.made())
+            SledStore::open_held(beside.made(), lock)
         }
         other => other,
     }

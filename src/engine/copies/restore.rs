@@ -8,7 +8,7 @@ use std::{path::Path, sync::Arc};
 use serde::Serialize;
 use tracing::trace_span;
 
-use super::{Progress, Tell, check, close, room_for, verify_made};
+use super::{Progress, Tell, check, close, open_empty, room_for, verify_made};
 use crate::{
     base::{InstanceId, Limits, Lsn, bytes::length_of},
     engine::{
@@ -18,8 +18,7 @@ use crate::{
     },
     machine::input::Input,
     store::{
-        self, DirectoryFormat, Head, HeadState, Inserted, LocalLog, Lock, Log, SledStore, Store,
-        Tree,
+        self, DirectoryFormat, Head, HeadState, Inserted, LocalLog, Log, SledStore, Store,
         backup::Backup,
         beside::{Beside, Purpose},
         mirror::Paced,
@@ -39,44 +38,23 @@ pub struct Restored {
 
 /// Makes the new directory `to` from the backup in `from`.
 pub fn restore(from: &Path, to: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<Restored> {
-    let beside = Beside::new(to, Purpose::Restore)?;
+    let beside = Beside::new(from, to, Purpose::Restore)?;
     beside.check_absent()?;
     let backup = Backup::open(from)?;
     let checked = check(from, tell)?;
     beside.check_room(room_for(backup.bytes()))?;
-    beside.begin(checked.instance)?;
-    let store = Arc::new(open_empty(&beside)?);
+    let lock = beside.begin(checked.instance)?;
+    let store = Arc::new(open_empty(&beside, &lock)?);
     let copy = recover::random_instance();
     fill(&store, &backup, checked.instance, tell)?;
     let opening =
         Opening { instance: checked.instance, limits: limits.clone(), accept_loss: AcceptLoss::No };
     mark_as_copy(Arc::<SledStore>::clone(&store), beside.made(), &opening, copy)?;
-    drop(close(store)?);
+    close(store)?;
     tell(Progress { what: "verifying", done: 0, total: 0 });
-    let _held: Lock = verify_made(beside.made(), limits)?;
+    verify_made(beside.made(), &lock, limits)?;
     beside.name()?;
     Ok(Restored { lsn: checked.lsn, original: checked.instance, instance: copy })
-}
-
-/// The store of the new directory; what an interrupted restore has left is removed.
-fn open_empty(beside: &Beside) -> store::Result<SledStore> {
-    match SledStore::open_unfinished(beside.made()) {
-        Ok(store) => {
-            for tree in Tree::ALL {
-                if store.above(tree, &[])?.is_some() {
-                    let _held = store.close()?;
-                    beside.restart()?;
-                    return SledStore::open_unfinished(beside.made());
-                }
-            }
-            Ok(store)
-        }
-        Err(store::Error::Damaged { .. }) => {
-            beside.restart()?;
-            SledStore::open_unfinished(beside.made())
-        }
-        Err(other) => Err(other),
-    }
 }
 
 fn fill(

@@ -14,7 +14,7 @@ use tracing::trace_span;
 use super::manifest::Part;
 use crate::{
     base::{bytes::length_of, limits::VALUE_BYTES_MAX},
-    store::{Entry, Error, pulse},
+    store::{Entry, Error, pulse, there},
 };
 
 const START: [u8; 5] = *b"ONWK\x01";
@@ -32,6 +32,8 @@ pub struct Sink {
 impl Sink {
     /// Opens the file where what counts of it ends; what lies behind is cut off.
     pub fn open(path: &Path, known: &Part) -> Result<Self, Error> {
+        // Opening a pipe would wait for its other end.
+        there::is_file_or_absent(path)?;
         let mut options = OpenOptions::new();
         let file = options.create(true).truncate(false).write(true).open(path);
         let mut file = file.map_err(Error::io("open", path))?;
@@ -112,11 +114,9 @@ impl Source {
     /// Opens a file of which the manifest says this.
     pub fn open(path: &Path, known: &Part) -> Result<Self, Error> {
         let damaged = |what| Error::BackupDamaged { path: path.to_owned(), what };
-        let file = match File::open(path) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => {
-                return Err(damaged("the file is gone".to_owned()));
-            }
-            other => other.map_err(Error::io("open", path))?,
+        let file = match there::open(path) {
+            Err(Error::Damaged { what, .. }) => return Err(damaged(what)),
+            opened => opened?.ok_or_else(|| damaged("the file is gone".to_owned()))?,
         };
         let length = file.metadata().map_err(Error::io("look at", path))?.len();
         if length < known.bytes {

@@ -46,7 +46,7 @@ impl Owner {
     }
 
     fn back_up_from(&self, dir: &Path, start: Fold, goal: Option<u64>) -> Result<BackedUp, Error> {
-        let mut backup = Backup::create(dir)?;
+        let mut backup = Backup::create(dir, Path::new("src"))?;
         if backup.needs_image(&start) {
             backup.write_image(&self.store, Lsn(1))?;
         }
@@ -178,7 +178,7 @@ fn another_log_is_refused() {
 fn one_writer_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let owner = Owner::new(7);
-    let _held = Backup::create(dir.path()).unwrap();
+    let _held = Backup::create(dir.path(), Path::new("src")).unwrap();
     assert!(matches!(owner.back_up(dir.path(), None), Err(Error::InUse { .. })));
 }
 

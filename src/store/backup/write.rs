@@ -1,9 +1,6 @@
 //! Adding to a backup.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::Write,
-};
+use std::{fs, io::Write};
 
 use tracing::trace_span;
 
@@ -14,7 +11,7 @@ use super::{
 };
 use crate::{
     base::{Lsn, Timestamp, bytes::length_of, limits::BACKUP_FILE_BYTES, planted::is_planted},
-    store::{Error, Fold, Log, Store, beside, chunk, fold::malformed, mirror::Step},
+    store::{Error, Fold, Log, Store, beside, chunk, fold::malformed, mirror::Step, there},
 };
 
 /// What is backed up.
@@ -187,13 +184,10 @@ impl Backup {
     fn write_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
         let _span = trace_span!("backup_manifest").entered();
         let [new, path] = [MANIFEST_NEW, MANIFEST].map(|name| self.dir.join(name));
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).open(&new);
-        file.and_then(|mut file| {
-            file.write_all(&manifest.encode())?;
-            file.sync_all()
-        })
-        .map_err(Error::io("write", &new))?;
+        let mut file = there::create_anew(&new)?;
+        file.write_all(&manifest.encode())
+            .and_then(|()| file.sync_all())
+            .map_err(Error::io("write", &new))?;
         fs::rename(&new, &path).map_err(Error::io("write", &path))?;
         beside::sync(&self.dir)
     }

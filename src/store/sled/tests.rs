@@ -25,7 +25,7 @@ fn a_closed_directory_opens_while_a_child_is_being_started() {
     let dir = tempfile::tempdir().unwrap();
     let store = SledStore::open(dir.path()).unwrap();
     // Between fork and exec a child holds every descriptor of its parent.
-    let of_child = store.lock.0.try_clone().unwrap();
+    let of_child = store._lock.0.try_clone().unwrap();
     drop(store);
     drop(SledStore::open(dir.path()).unwrap());
     drop(of_child);

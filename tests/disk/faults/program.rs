@@ -10,7 +10,7 @@ use super::FAULTS;
 use crate::{
     fault::{Fault, Faults, Kind},
     mount::Mount,
-    place::{Place, TIGHT, Which, text},
+    place::{Place, TIGHT, Which, object, text},
     shop::{Shop, read},
     workload::{self, Random, Scale},
 };
@@ -158,4 +158,40 @@ fn a_disk_that_is_read_only_or_gone_from_the_start_is_told_and_nothing_changes()
     }
     let summary = place.finish(Which::Second);
     second.equals(&place, &summary);
+}
+
+#[test]
+fn what_must_not_be_written_to_can_be_examined_and_repaired() {
+    let seed = workload::seed();
+    println!("SEED={seed}");
+    let Some(mount) = Mount::new() else { return };
+    let inputs = tempfile::tempdir().unwrap();
+    let shop = Shop::new(inputs.path(), seed, (SCALE, TIGHT));
+    let place = begin(&mount, &shop);
+    place.finish(Which::First);
+    let new = inputs.path().join("new");
+    let run = |command: &str, more: &[&str]| {
+        let mut asked = place.command();
+        asked.args([command, "--json", "--data"]).arg(place.data()).args(more);
+        let output = asked.output().unwrap();
+        (output.status.code(), text(&output), output)
+    };
+    let doctor = ["--scratch", inputs.path().to_str().unwrap()];
+    let repair = ["--to", new.to_str().unwrap()];
+    mount.faults(|it| it.read_only = true);
+    let (code, told, _) = run("doctor", &doctor);
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told, output) = run("repair", &repair);
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(object(&output)["has_head"], true, "{told}");
+    mount.faults(Faults::heal);
+    // What cannot be read is not taken for what is not whole.
+    mount.faults(|it| it.gone = Some(Errno::EIO));
+    std::fs::remove_dir_all(&new).unwrap();
+    for (command, more) in [("doctor", doctor), ("repair", repair)] {
+        let (code, told, _) = run(command, &more);
+        assert_eq!(code, FAULT, "{command}: {told}");
+    }
+    mount.faults(Faults::heal);
+    assert!(!new.exists(), "nothing is saved from what cannot be read");
 }

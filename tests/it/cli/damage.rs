@@ -36,7 +36,7 @@ fn a_whole_directory_is_well_and_saved_whole() {
     let saved = end(onward(&["log", "--json", "--data"]).arg(desk.path("new"))).code(0).out;
     assert_eq!(saved, log);
     end(onward(&["verify", "--data"]).arg(desk.path("new"))).code(0);
-    repair(&desk, "new").code(3).says(&["is there already"]);
+    repair(&desk, "new").code(3).says(&["new is in the way"]);
 }
 
 #[test]
@@ -79,6 +79,18 @@ fn trimmed() -> (Desk, String) {
     desk.on_data(&["compact"]).code(0);
     let log = desk.log();
     (desk, log)
+}
+
+#[test]
+fn a_log_that_is_trimmed_as_far_as_it_can_be_is_saved() {
+    let desk = Desk::new();
+    end(&mut run_retail(&desk)).code(0);
+    desk.on_data(&["trim", "--keep", "72h"]).code(0);
+    desk.on_data(&["compact"]).code(0);
+    let log = desk.log();
+    assert_eq!(repair(&desk, "new").code(0).object()["lost"], serde_json::Value::Null);
+    let saved = end(onward(&["log", "--json", "--data"]).arg(desk.path("new"))).code(0).out;
+    assert!(saved == log, "the same records");
 }
 
 fn first_record(log: &str) -> u64 {
@@ -210,4 +222,44 @@ fn what_copies_have_left_is_told() {
     fs::rename(desk.data(), &made).unwrap();
     let told = end(onward(&["doctor", "--data"]).arg(made)).code(1).out;
     assert!(told.contains("not finished, or one that"), "{told}");
+}
+
+#[test]
+fn a_repair_touches_nothing_of_others() {
+    let desk = simple();
+    run_simple(&desk).code(0);
+    // The names of a directory that is being made, with something else in them.
+    for kept in ["new.unfinished/mine", "new.repairing/mine"] {
+        let path = desk.path(kept);
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(&path, "mine").unwrap();
+    }
+    repair(&desk, "new").code(3).says(&["new.repairing is in the way"]);
+    // One that was begun, with something else in it.
+    for name in ["unfinished", "db"] {
+        fs::write(desk.path("new.repairing").join(name), "").unwrap();
+    }
+    fs::remove_file(desk.path("new.repairing/mine")).unwrap();
+    repair(&desk, "new").code(0);
+    assert_eq!(fs::read(desk.path("new.unfinished/mine")).unwrap(), b"mine");
+    assert!(!desk.path("new.repairing").exists());
+    fs::write(desk.path("other.repairing"), "mine").unwrap();
+    repair(&desk, "other").code(3).says(&["other.repairing is in the way"]);
+    assert!(!desk.path("other").exists());
+}
+
+#[test]
+fn of_two_repairs_to_one_place_one_is_refused() {
+    let desk = simple();
+    run_simple(&desk).code(0);
+    let made = desk.path("new.repairing");
+    fs::create_dir(&made).unwrap();
+    let held = onward::store::SledStore::lock(&made).unwrap();
+    // Before it is marked, and after.
+    for _ in 0..2 {
+        repair(&desk, "new").code(3).says(&["new.repairing is in use"]);
+        fs::write(made.join("unfinished"), "").unwrap();
+    }
+    drop(held);
+    repair(&desk, "new").code(0);
 }

@@ -117,8 +117,14 @@ fn a_backup_to_where_something_else_is_changes_nothing() {
     let (channels, _attempts) = channels(|_| Some(sent()));
     let onward = open_at(&root.path().join("data"), &channels, &Manual::at(START));
     let refused = onward.backup(root.path());
+    let is_around = matches!(refused, Err(Error::Store(store::Error::NotOutside { .. })));
+    assert!(is_around, "{refused:?}");
+    let other = root.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("mine"), "").unwrap();
+    let refused = onward.backup(&other);
     let Err(Error::Store(store::Error::InTheWay { path })) = refused else { panic!("{refused:?}") };
-    assert_eq!(path, root.path().join("data"));
+    assert_eq!(path, other.join("mine"));
     publish(&onward, &[email(1, "Hello")]);
     enter(&onward, "ann");
     onward.close().unwrap();
