@@ -2,6 +2,7 @@
 //! acknowledged is lost, the error says what and where, and after healing all goes on.
 
 mod cache;
+mod commands;
 mod copies;
 mod library;
 mod program;

@@ -1,57 +1,8 @@
-//! Machines that have not enough: disks that give no answer, and too little address space. Every
-//! command ends, and says what was missing.
+//! Machines that have not enough: readers that take their time, and too little address space.
 
-use std::{fs, process::Command};
+use std::process::Command;
 
-use super::{Desk, end, onward, run_retail, run_simple, simple};
-
-/// Makes `name` something that nobody who opens it gets an answer from.
-fn hang(desk: &Desk, name: &str) {
-    let path = desk.path(name);
-    fs::remove_file(&path).unwrap();
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-}
-
-/// The same command with little time for the disk. It fails where it does not end at all.
-fn impatient(command: &Command) -> Command {
-    let mut limited = Command::new("timeout");
-    limited.arg("60").arg(command.get_program()).args(command.get_args());
-    limited.env("ONWARD_LIMITS", "stall=800ms").env_remove("ONWARD_LOG");
-    limited
-}
-
-#[test]
-fn no_command_waits_for_ever_for_a_disk() {
-    let desk = simple();
-    run_simple(&desk).code(0);
-    let [data, backup, new] =
-        ["data", "backup", "new"].map(|it| desk.path(it).display().to_string());
-    desk.on_data(&["backup", "--to", &backup]).code(0);
-    hang(&desk, "data/db");
-    hang(&desk, "backup/manifest");
-    let commands: &[&[&str]] = &[
-        &["show", "customer", "c1", "--data", &data],
-        &["log", "--data", &data],
-        &["verify", "--data", &data],
-        &["trim", "--keep", "72h", "--data", &data],
-        &["compact", "--data", &data],
-        &["backup", "--to", &new, "--data", &data],
-        &["backup", "--check", &backup],
-        &["restore", "--from", &backup, "--data", &new],
-        &["repair", "--to", &new, "--data", &data],
-    ];
-    for command in commands {
-        let ended = end(&mut impatient(&onward(command)));
-        ended.code(4).says(&["no answer from", "for 800ms", "mend it and start again"]);
-    }
-    let run = desk.run_command("defs.json", "customers.ndjson", "events.ndjson");
-    let ended = end(&mut impatient(&run));
-    ended.code(4).says(&["no answer from", "call to open"]);
-    // It looks at everything else first.
-    hang(&desk, "data/conf");
-    let doctor = end(&mut impatient(&onward(&["doctor", "--data", &data])));
-    doctor.code(4).says(&["no answer from", "call to examine"]);
-}
+use super::{Desk, end, onward, run_retail, simple};
 
 #[test]
 fn a_reader_that_takes_its_time_is_no_disk_that_hangs() {
