@@ -14,10 +14,10 @@ use indicatif::ProgressBar;
 use super::{Data, exit, exit::Failure, limits, print::tell, progress, say};
 use crate::{
     app::{SystemClock, workers},
-    base::{Clock, Timestamp},
+    base::{Clock, Span, Timestamp},
     delivery::{Channels, Log, Outbox},
     engine::{
-        AcceptLoss, Opening,
+        self, AcceptLoss, Opening,
         job::{self, Drive, Files, Finished, Pace, Plan, Progress, Summary},
         runner::{Outbound, Report},
     },
@@ -79,7 +79,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         customers: args.customers.clone(),
         events: args.events.clone(),
     })?;
-    if !there::is_any(&args.data.data.join("db"))? {
+    let limits = limits()?;
+    let db = args.data.data.join("db");
+    if !ask(&args.data.data, limits.stall, move || there::is_any(&db))? {
         // A directory is not created for definitions that are not valid.
         plan.check(&Known::default())?;
     }
@@ -88,17 +90,19 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     }
     let opening = Opening {
         instance: plan.instance(),
-        limits: limits()?,
+        limits,
         accept_loss: if args.accept_loss { AcceptLoss::Yes } else { AcceptLoss::No },
     };
+    let stall = opening.limits.stall;
     let pace = match args.clock {
         ClockArg::Virtual => Pace::Virtual,
         ClockArg::Real => Pace::Real(Arc::new(SystemClock)),
     };
     if let Some(outbox) = &args.outbox {
-        check_outside(outbox, &args.data.data)?;
+        let (from, to) = (outbox.clone(), args.data.data.clone());
+        ask(outbox, stall, move || check_outside(&from, &to))?;
     }
-    let workers = || start_workers(args.outbox.as_deref());
+    let workers = || start_workers(args.outbox.as_deref(), stall);
     let drive = Drive::open(&args.data.data, &opening, plan, workers)?;
     drive.warnings().iter().for_each(|finding| tracing::warn!("{finding}"));
     let bar = progress::bar(0);
@@ -110,10 +114,26 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     report(finished, seconds, args.json)
 }
 
-fn start_workers(outbox: Option<&Path>) -> Result<(Outbound, Receiver<Report>), job::Error> {
+/// Asks a disk outside of the engine, and waits no longer for its answer than the engine would.
+fn ask<T: Send + 'static, E: From<store::Error> + Send + 'static>(
+    path: &Path,
+    stall: Span,
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    engine::watched(("prepare", path), stall, work)
+}
+
+fn start_workers(
+    outbox: Option<&Path>,
+    stall: Span,
+) -> Result<(Outbound, Receiver<Report>), job::Error> {
     let channels = match outbox {
         None => Channels::all(Log),
-        Some(dir) => Channels::all(Outbox::open(dir).map_err(|error| no_outbox(dir, &error))?),
+        Some(dir) => {
+            let place = dir.to_owned();
+            let open = move || Outbox::open(&place).map_err(|error| no_outbox(&place, &error));
+            Channels::all(ask(dir, stall, open)?)
+        }
     };
     workers(&channels).map_err(|error| job::Error::Channel { error: error.to_string() })
 }
