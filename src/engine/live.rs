@@ -294,7 +294,7 @@ impl Live {
     /// Ends cleanly and says so to whoever asked for it.
     pub(super) fn close(self, worked: Result<(), Error>) -> Result<(), Error> {
         let Self { runner, stop, .. } = self;
-        runner.finish()?;
+        runner.finish()?.close()?;
         worked?;
         if let Some(stop) = stop {
             let _ = stop.send(Ok(())).is_ok();

@@ -108,6 +108,13 @@ impl Partition {
         }
     }
 
+    /// Lets go of the store and hears how it closed.
+    pub(super) fn close(self) -> store::Result<()> {
+        let Self { store, log, state, .. } = self;
+        drop((log, state));
+        store.close()
+    }
+
     /// The latest record, durable or not.
     pub(super) fn latest(&self) -> Lsn {
         self.state.memory.latest

@@ -222,6 +222,5 @@ fn record_loss(store: Arc<SledStore>, limits: &Limits) -> Result<(), Error> {
     let owned = recover::own_open(store, &dir, &opening, watch)?;
     // Nothing is handed out.
     let runner = Runner::start(owned, Box::new(|delivery| Err(Box::new(delivery))))?;
-    runner.finish()?;
-    Ok(())
+    Ok(runner.finish()?.close()?)
 }

@@ -63,7 +63,10 @@ pub fn trim(
     let mut runner = Runner::start(owned, Box::new(|delivery| Err(Box::new(delivery))))?;
     runner.hold_deliveries();
     // Trimming stays below the checkpoint in force, which is at the end of the log now.
-    trim_partition(&runner.finish()?, keep, export)
+    let partition = runner.finish()?;
+    let trimmed = trim_partition(&partition, keep, export)?;
+    partition.close()?;
+    Ok(trimmed)
 }
 
 pub(super) fn trim_partition(

@@ -291,7 +291,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A store whose every operation is watched.
 #[derive(Debug)]
 pub(super) struct Watched {
-    /// None only while it is dropped.
+    /// None only while it is closed or dropped.
     inner: Option<Arc<dyn Store>>,
     watch: Arc<Watch>,
 }
@@ -309,7 +309,7 @@ impl Watched {
 impl Drop for Watched {
     /// Closing a store may ask the disk once more.
     fn drop(&mut self) {
-        let inner = self.inner.take();
+        let Some(inner) = self.inner.take() else { return };
         if self.watch.check().is_ok() {
             let closed: store::Result<()> = self.watch.during("close", || {
                 drop(inner);
@@ -362,6 +362,12 @@ impl Store for Watched {
 
     fn path(&self) -> &Path {
         self.inner().path()
+    }
+
+    fn close(self: Arc<Self>) -> store::Result<()> {
+        let Some(mut watched) = Arc::into_inner(self) else { return Ok(()) };
+        let inner = watched.inner.take().expect("it is there until it is dropped");
+        watched.watch.during("close", || inner.close())
     }
 }
 

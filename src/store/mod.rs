@@ -68,7 +68,7 @@ pub use self::{
     timers::{Timer, Timers},
 };
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 /// What every fallible function here returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -132,6 +132,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Where it is, for messages.
     fn path(&self) -> &Path {
         Path::new("memory")
+    }
+    /// Closes it, if nobody else has it any more, and says how that ended. Merely dropping it says
+    /// nothing.
+    fn close(self: Arc<Self>) -> Result<(), Error> {
+        Ok(())
     }
 }
 

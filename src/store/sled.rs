@@ -12,6 +12,7 @@
 mod guarded;
 
 use std::{
+    any::Any,
     fs::{File, OpenOptions, TryLockError},
     io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -98,7 +99,12 @@ impl SledStore {
     /// Closes the directory. Nothing of sled looks at its files after this, so they may be moved.
     pub fn close(self) -> Result<(), Error> {
         let Self { dir, trees, db, device, .. } = self;
-        drop((trees, db));
+        // sled's last sync comes after ours, so nothing that was acknowledged needs it; but a disk
+        // that fails is not a disk to be silent about.
+        trees.close().and_then(|()| db.close()).map_err(|panic| {
+            let text = format!("the last sync failed: {}", text_of(&*panic));
+            Error::io("close", &dir.join("db"))(std::io::Error::other(text))
+        })?;
         let device = device.into_inner().expect("no holder of this lock panics");
         // sled locks its file until the last of its threads has let go.
         for _ in 0..LOCK_TRIES {
@@ -238,6 +244,10 @@ impl Store for SledStore {
     fn path(&self) -> &Path {
         &self.dir
     }
+
+    fn close(self: Arc<Self>) -> Result<(), Error> {
+        Arc::into_inner(self).map_or(Ok(()), Self::close)
+    }
 }
 
 fn entry((key, value): (IVec, IVec)) -> Entry {
@@ -352,14 +362,16 @@ fn guard<T>(
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(source))) => Err(Error::io(what, dir)(source)),
         Ok(Err(other)) => Err(damaged(other.to_string())),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(damaged(format!("sled panicked: {}", text.unwrap_or("without a text"))))
-        }
+        Err(panic) => Err(damaged(format!("sled panicked: {}", text_of(&*panic)))),
     }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a text")
 }
 
 #[cfg(test)]

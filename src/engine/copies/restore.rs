@@ -97,5 +97,5 @@ fn mark_as_copy(
     runner.hold_deliveries();
     let answer = runner.decide(runner.partition.renaming_time(), &Input::Restored { instance })?;
     answer.expect("a restoration is never rejected");
-    runner.finish().map(drop)
+    runner.finish()?.close()
 }

@@ -241,6 +241,7 @@ impl Drive {
         let partition = runner.finish()?;
         let summary = Summary::of(&partition, first)?;
         let rejected_in_inputs = feed.rejected_in_inputs(&partition.state.memory);
+        partition.close()?;
         Ok(Finished { summary, rejected: feed.rejected, rejected_in_inputs })
     }
 

@@ -2,11 +2,12 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use fuser::Errno;
 use onward::{
     Error, Onward, Ticket,
     base::{DeliveryId, Limits, Span},
     model::Event,
-    store,
+    store::{self, SledStore, Store, Tree},
 };
 
 use super::FAULTS;
@@ -190,4 +191,21 @@ fn the_library_goes_on_by_itself_when_a_full_disk_has_room_again() {
     }
     println!("{refusals} refusals");
     assert!(refusals > 12, "only {refusals} refusals");
+}
+
+#[test]
+fn a_sync_that_fails_while_closing_is_told() {
+    let Some(mount) = Mount::new() else { return };
+    let data = mount.join("data");
+    let store = SledStore::open(&data).unwrap();
+    store.put(Tree::Meta, b"key", b"value").unwrap();
+    store.sync().unwrap();
+    mount.faults(|it| it.next = Some((Kind::Sync, 0, Fault::Error(Errno::ENOSPC))));
+    let error = Store::close(Arc::new(store)).unwrap_err().to_string();
+    mount.faults(Faults::heal);
+    assert!(error.contains(data.to_str().unwrap()) && error.contains("sync"), "{error}");
+    // What was synced before is there.
+    let store = SledStore::open(&data).unwrap();
+    assert_eq!(store.get(Tree::Meta, b"key").unwrap().unwrap(), b"value");
+    store.close().unwrap();
 }
