@@ -7,8 +7,6 @@
 
 mod directory;
 
-use std::collections::BTreeMap;
-
 pub use directory::directory;
 
 use crate::{
@@ -18,8 +16,8 @@ use crate::{
     },
     machine::{memory::Memory, record::Record, row::Row},
     model::{
-        Activity, Condition, Customer, CustomerUpdate, Definitions, Event, Expression, Facts, Flow,
-        Form, JsonText, Known, LineError, Place, Segment, Template, Unknown,
+        Activity, Condition, Customer, CustomerUpdate, Definitions, Event, Expression, Facts,
+        Fields, Flow, Form, JsonText, Known, LineError, Place, Segment, Template, Unknown,
     },
     store::{
         Chunk, ChunkBuilder, Effect, Fold, Group, Stamp,
@@ -291,17 +289,19 @@ fn with_facts(ask: impl Fn(&Facts<'_>)) {
     let id = CustomerId::new("c1").expect("a short id");
     let json = |text: &str| JsonText::parse(text).expect("the test's own JSON");
     let mut customer = Customer::new(id.clone());
-    customer.email = Some("c1@example.com".to_owned());
-    customer.attributes = BTreeMap::from([
-        ("country".to_owned(), json(r#""United Kingdom""#)),
-        ("total".to_owned(), json("12.5")),
-        ("tags".to_owned(), json(r#"["a","b",3]"#)),
-        ("vip".to_owned(), json("true")),
-    ]);
+    customer.email = Some("c1@example.com".into());
+    customer.attributes = [
+        ("country", json(r#""United Kingdom""#)),
+        ("total", json("12.5")),
+        ("tags", json(r#"["a","b",3]"#)),
+        ("vip", json("true")),
+    ]
+    .into_iter()
+    .collect();
     let now = Timestamp::parse("2026-01-31T08:00:00Z").expect("a valid time");
     let event = Event {
         id: EventId::new("e1").ok(),
-        name: "buy".to_owned(),
+        name: "buy".into(),
         customer: id.clone(),
         time: Some(now),
         properties: json(r#"{"a":1,"b":{"c":"x"},"d":[1,2.5,"y"],"e":null}"#),
@@ -333,7 +333,7 @@ pub fn template(data: &[u8]) {
         let values = ["\"<b>x</b>\"", "7", "null", r#"{"a":[1,"b"]}"#, "[true,2.5]"];
         let values = values.map(|text| JsonText::parse(text).expect("the test's own JSON"));
         let values = template.variables().iter().cloned().zip(values.into_iter().cycle());
-        let values: BTreeMap<_, _> = values.collect();
+        let values: Fields = values.collect();
         assert_eq!(template.render(&values), template.render(&values), "one text");
     }
 }

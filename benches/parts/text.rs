@@ -1,12 +1,12 @@
 //! What operators write: a condition that holds, a template that is rendered. The baselines are
 //! the same comparison and the same text in Rust.
 
-use std::{collections::BTreeMap, hint::black_box};
+use std::hint::black_box;
 
 use criterion::Criterion;
 use onward::{
     base::Timestamp,
-    model::{Condition, Customer, Event, Facts, Form, JsonText, Place, Template, Unknown},
+    model::{Condition, Customer, Event, Facts, Fields, Form, JsonText, Place, Template, Unknown},
 };
 
 pub(super) fn bench(criterion: &mut Criterion) {
@@ -49,15 +49,14 @@ fn template(criterion: &mut Criterion) {
     let source = "Hello {{ customer.id }}, thank you for choosing {{ trigger.properties.plan }}.";
     let template = Template::compile(source, Form::Text).expect("a valid template");
     let text = |text: &str| JsonText::new(&text.into());
-    let values = BTreeMap::from([
-        ("customer.id".to_owned(), text("c1")),
-        ("trigger.properties.plan".to_owned(), text("free")),
-    ]);
+    let values: Fields = [("customer.id", text("c1")), ("trigger.properties.plan", text("free"))]
+        .into_iter()
+        .collect();
     let rendered = template.render(&values).expect("every variable has a value");
     assert_eq!(rendered, "Hello c1, thank you for choosing free.");
 
     let mut group = criterion.benchmark_group("template with two variables");
-    let render = |values: &BTreeMap<String, JsonText>| template.render(values);
+    let render = |values: &Fields| template.render(values);
     group.bench_function("render on a stack of its own", |bencher| {
         bencher.iter(|| render(black_box(&values)));
     });

@@ -6,6 +6,11 @@
 /// How some programs begin a file in UTF-8; it says nothing.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// The key of a row. Of the usual length it needs no memory besides itself.
+pub type Key = smallvec::SmallVec<[u8; KEY_SHORT_BYTES]>;
+/// How long that is, at most.
+pub const KEY_SHORT_BYTES: usize = 56;
+
 /// Bytes that are not what the format says, with what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("malformed bytes: {0}")]

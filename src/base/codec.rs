@@ -20,6 +20,12 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     out
 }
 
+/// How many bytes the encoding of `value` has.
+pub fn encoded_len<T: Serialize>(value: &T) -> usize {
+    let bytes = options().serialized_size(value).expect("our types encode");
+    usize::try_from(bytes).expect("what is in memory has a size that fits")
+}
+
 /// The value that `bytes` encode, whole.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
     options()

@@ -1,6 +1,6 @@
 //! Identifiers. Those that callers choose are checked text; ours are numbers with one printed form.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -26,13 +26,13 @@ macro_rules! text_ids {
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
         pub struct $name(
-            // Invariant: 1 to ID_BYTES_MAX bytes.
-            String,
+            // Invariant: 1 to ID_BYTES_MAX bytes. Shared by all that name the same thing.
+            Arc<str>,
         );
 
         impl $name {
             /// Checks the length; any Unicode is fine.
-            pub fn new(text: impl Into<String>) -> Result<Self, BadId> {
+            pub fn new(text: impl Into<Arc<str>>) -> Result<Self, BadId> {
                 let text = text.into();
                 match text.len() {
                     0 => Err(BadId::Empty),
@@ -231,7 +231,7 @@ macro_rules! hex_ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                write!(f, "{:032x}", u128::from_be_bytes(self.0))
             }
         }
 

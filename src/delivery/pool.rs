@@ -4,13 +4,24 @@
 //! asynchronous. A pool that is dropped abandons what it has not reported; whoever offered it
 //! offers it again after the restart.
 
-use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    convert::Infallible,
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::{Mutex, mpsc},
-    task::JoinError,
+    sync::Notify,
 };
 
 use super::{Channel, Channels, Message};
@@ -23,10 +34,10 @@ const THREADS: usize = 2;
 
 /// Workers that send deliveries and report how each attempt ended.
 pub struct Pool {
-    email: mpsc::Sender<Delivery>,
-    push: mpsc::Sender<Delivery>,
+    email: Desk,
+    push: Desk,
     /// Closed once the last worker has ended.
-    ended: crossbeam_channel::Receiver<Infallible>,
+    ended: Receiver<Infallible>,
     /// Taken only when dropped.
     runtime: Option<Runtime>,
 }
@@ -47,21 +58,22 @@ impl Pool {
             .thread_name("delivery")
             .enable_time()
             .build()?;
-        let (working, ended) = crossbeam_channel::bounded(0);
+        let (working, ended) = bounded(0);
         let report = Arc::new(report);
         let staff = |kind: ChannelKind| {
-            let (queue, deliveries) = mpsc::channel(CHANNEL_QUEUE);
-            let deliveries = Arc::new(Mutex::new(deliveries));
+            let (queue, deliveries) = bounded(CHANNEL_QUEUE);
+            let bell = Arc::new(Bell::default());
             for _ in 0..workers_per_channel {
                 let worker = Worker {
                     channel: channels.get(kind),
-                    deliveries: Arc::clone(&deliveries),
+                    deliveries: deliveries.clone(),
+                    bell: Arc::clone(&bell),
                     report: Arc::clone(&report),
                     _working: working.clone(),
                 };
                 runtime.spawn(worker.run());
             }
-            queue
+            Desk { queue: Some(queue), bell }
         };
         let (email, push) = (staff(ChannelKind::Email), staff(ChannelKind::Push));
         Ok(Self { email, push, ended, runtime: Some(runtime) })
@@ -69,20 +81,17 @@ impl Pool {
 
     /// Hands a delivery to the workers of its channel, or gives it back where their queue is full;
     /// offer it again after the next report.
-    #[expect(clippy::result_large_err, reason = "what is refused goes back as it came")]
     pub fn offer(&self, delivery: Delivery) -> Result<(), Delivery> {
-        let queue = match delivery.recipient.channel() {
-            ChannelKind::Email => &self.email,
-            ChannelKind::Push => &self.push,
-        };
-        queue.try_send(delivery).map_err(mpsc::error::TrySendError::into_inner)
+        match delivery.recipient.channel() {
+            ChannelKind::Email => self.email.offer(delivery),
+            ChannelKind::Push => self.push.offer(delivery),
+        }
     }
 
     /// Takes no more, and waits at most [`STOP_TIMEOUT`] for the deliveries already taken.
     pub fn stop(mut self) {
-        let (closed, _) = mpsc::channel(1);
-        self.email = closed.clone();
-        self.push = closed;
+        self.email.close();
+        self.push.close();
         if self.ended.recv_timeout(STOP_TIMEOUT.to_std()) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("deliveries are still under way and are abandoned");
         }
@@ -104,52 +113,158 @@ impl fmt::Debug for Pool {
     }
 }
 
+/// Where deliveries for one kind of channel are handed in.
+struct Desk {
+    /// None once it is closed.
+    queue: Option<Sender<Delivery>>,
+    bell: Arc<Bell>,
+}
+
+impl Desk {
+    fn offer(&self, delivery: Delivery) -> Result<(), Delivery> {
+        let Some(queue) = &self.queue else { return Err(delivery) };
+        queue.try_send(delivery).map_err(TrySendError::into_inner)?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.queue = None;
+        self.bell.calls.notify_waiters();
+    }
+}
+
+/// Calls a worker to the queue, unless one is there already. Waking one costs more than a send that
+/// answers at once, so one worker goes on for as long as its sends do; only where one has to wait is
+/// the next worker called.
+#[derive(Default)]
+struct Bell {
+    is_attended: AtomicBool,
+    calls: Notify,
+}
+
+impl Bell {
+    fn ring(&self) {
+        if !self.is_attended.swap(true, Ordering::SeqCst) {
+            self.calls.notify_one();
+        }
+    }
+
+    /// The worker at the queue has to wait: somebody else takes its place.
+    fn pass_on(&self) {
+        self.calls.notify_one();
+    }
+
+    /// The worker at the queue has found it empty, and looks once more after this.
+    fn leave(&self) {
+        self.is_attended.store(false, Ordering::SeqCst);
+    }
+}
+
 struct Worker<R> {
     channel: Arc<dyn Channel>,
-    deliveries: Arc<Mutex<mpsc::Receiver<Delivery>>>,
+    deliveries: Receiver<Delivery>,
+    bell: Arc<Bell>,
     report: Arc<R>,
-    _working: crossbeam_channel::Sender<Infallible>,
+    _working: Sender<Infallible>,
 }
 
 impl<R: Fn(DeliveryId, u32, Outcome)> Worker<R> {
     async fn run(self) {
         loop {
-            let next = self.deliveries.lock().await.recv().await;
-            let Some(delivery) = next else { return };
+            // Before looking, so that no call in between is missed.
+            let called = self.bell.calls.notified();
+            if self.work_off().await == Err(TryRecvError::Disconnected) {
+                return;
+            }
+            self.bell.leave();
+            if self.deliveries.is_empty() {
+                called.await;
+            }
+        }
+    }
+
+    /// Sends what is in the queue, until nothing is.
+    async fn work_off(&self) -> Result<Infallible, TryRecvError> {
+        loop {
+            let delivery = self.deliveries.try_recv()?;
+            // Rendering takes time of its own: a long queue is for more than one.
+            if self.deliveries.len() > CHANNEL_QUEUE / 2 {
+                self.bell.pass_on();
+            }
             let (id, number) = (delivery.id, delivery.attempt);
-            let outcome = attempt(Arc::clone(&self.channel), delivery, SEND_TIMEOUT.to_std()).await;
+            let (channel, limit) = (Arc::clone(&self.channel), SEND_TIMEOUT.to_std());
+            let mut send = Attempt::new(channel, delivery);
+            let outcome = match send.answer_at_once().await {
+                Some(outcome) => outcome,
+                None => {
+                    self.bell.pass_on();
+                    send.answer_within(limit).await
+                }
+            };
+            send.end();
             (self.report)(id, number, outcome.cut());
+            // Others on this thread have their turn, however long the queue is.
+            tokio::task::consume_budget().await;
         }
     }
 }
 
-/// One attempt on a task of its own, so that a panic ends that task and not the worker.
-async fn attempt(channel: Arc<dyn Channel>, delivery: Delivery, limit: Duration) -> Outcome {
-    let name = channel.name();
-    let mut task = tokio::spawn(async move {
-        match Message::render(&delivery) {
-            Ok(message) => channel.send(Arc::new(message)).await,
-            Err(outcome) => outcome,
-        }
-    });
-    match tokio::time::timeout(limit, &mut task).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => Outcome::Broken { error: format!("channel {name} {}", failure(error)) },
-        Err(_) => {
-            task.abort();
+/// One attempt; its panic is an outcome.
+struct Attempt {
+    name: &'static str,
+    send: Pin<Box<dyn Future<Output = Outcome> + Send>>,
+}
+
+impl Attempt {
+    fn new(channel: Arc<dyn Channel>, delivery: Delivery) -> Self {
+        let name = channel.name();
+        let send = Box::pin(async move {
+            match Message::render(&delivery) {
+                Ok(message) => channel.send(Arc::new(message)).await,
+                Err(outcome) => outcome,
+            }
+        });
+        Self { name, send }
+    }
+
+    fn poll(&mut self, context: &mut std::task::Context<'_>) -> Poll<Outcome> {
+        let poll = AssertUnwindSafe(|| self.send.as_mut().poll(context));
+        catch_unwind(poll).unwrap_or_else(|panic| {
+            let error = format!("channel {} {}", self.name, failure(&*panic));
+            Poll::Ready(Outcome::Broken { error })
+        })
+    }
+
+    async fn answer_at_once(&mut self) -> Option<Outcome> {
+        std::future::poll_fn(|context| match self.poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    async fn answer_within(&mut self, limit: Duration) -> Outcome {
+        let name = self.name;
+        let answer = std::future::poll_fn(|context| self.poll(context));
+        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
             let error = format!("channel {name} gave no answer within {} s", limit.as_secs());
             Outcome::Broken { error }
-        }
+        })
+    }
+
+    /// Gives up what is left of it, which may panic as well and has had its outcome.
+    fn end(self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self.send))).is_ok();
     }
 }
 
-/// What a task that gave no outcome says about it, without its number, which differs every time.
-fn failure(error: JoinError) -> String {
-    let Ok(payload) = error.try_into_panic() else { return "was shut down".to_owned() };
-    let text = payload
+/// What a panic says about itself.
+fn failure(panic: &(dyn Any + Send)) -> String {
+    let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without a text");
     format!("panicked: {text}")
 }

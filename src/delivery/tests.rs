@@ -1,18 +1,18 @@
 //! Deliveries for the tests of this module, and the tests of rendering.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::*;
 use crate::base::InstanceId;
 use crate::machine::delivery::Render;
-use crate::model::{JsonText, PushKeys, Subscription};
+use crate::model::{Fields, JsonText, PushKeys, Subscription};
 
 /// Says the same whatever the values are; an empty subject or title is an error.
 #[derive(Debug)]
 pub(super) struct Fixed(pub(super) Content);
 
 impl Render for Fixed {
-    fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<Content, String> {
+    fn render(&self, values: &Fields) -> Result<Content, String> {
         match values.get("broken") {
             Some(error) => Err(error.value().as_str().unwrap_or_default().to_owned()),
             None => Ok(self.0.clone()),
@@ -42,14 +42,14 @@ pub(super) fn push() -> Content {
 }
 
 pub(super) fn mailbox() -> Recipient {
-    Recipient::Email("customer-1@example.com".to_owned())
+    Recipient::Email("customer-1@example.com".into())
 }
 
 pub(super) fn subscription() -> Recipient {
-    Recipient::Push(Subscription {
+    Recipient::Push(Arc::new(Subscription {
         endpoint: "https://push.example.net/s/1".to_owned(),
         keys: PushKeys { p256dh: "key".to_owned(), auth: "secret".to_owned() },
-    })
+    }))
 }
 
 pub(super) fn delivery(id: &str, recipient: Recipient, content: Content) -> Delivery {
@@ -62,7 +62,7 @@ pub(super) fn delivery(id: &str, recipient: Recipient, content: Content) -> Deli
         customer: CustomerId::new("1").unwrap(),
         recipient,
         content: Arc::new(Fixed(content)),
-        values: Arc::new(BTreeMap::new()),
+        values: Arc::new(Fields::new()),
     }
 }
 
@@ -81,7 +81,7 @@ fn a_message_is_the_same_on_every_attempt_but_for_the_attempt() {
 
 #[test]
 fn templates_that_fail_give_the_reason_and_no_message() {
-    let values = BTreeMap::from([("broken".to_owned(), JsonText::new(&"no such value".into()))]);
+    let values = [("broken", JsonText::new(&"no such value".into()))].into_iter().collect();
     let broken = Delivery { values: Arc::new(values), ..delivery("e0-1.1", mailbox(), email()) };
     let error = "no such value".to_owned();
     assert_eq!(Message::render(&broken), Err(Outcome::TemplateError { error }));

@@ -172,7 +172,7 @@ impl Partition {
             (enrollment.customer == customer.customer.id).then_some((id, *enrollment))
         });
         let enrollments = enrollments.collect();
-        Ok(Some(CustomerView { customer, enrollments }))
+        Ok(Some(CustomerView { customer: *customer, enrollments }))
     }
 
     /// An enrollment.

@@ -16,11 +16,11 @@ use crate::{
     machine::{
         apply::{TimerSet, apply, rows_of},
         catalog::Catalog,
-        decide::{decide, first_rows},
+        decide::decide,
         delivery::Delivery,
         input::{Answer, Decision, Input, Rejection, Stop},
         key,
-        memory::Memory,
+        memory::{InFlight, Memory},
         record::Record,
         row::{Phase, Row, Stage},
         step::StepMessage,
@@ -59,6 +59,8 @@ pub struct Partition {
     pub(super) fold: Fold,
     open: Option<ChunkBuilder>,
     sealed: Vec<Sealed>,
+    /// Room for the bodies of a group, used again and again.
+    bodies: Vec<u8>,
     pub(super) requested: VecDeque<Requested>,
     /// Records that are not known to be on disk yet.
     recent: VecDeque<Logged>,
@@ -100,6 +102,7 @@ impl Partition {
             fold,
             open: None,
             sealed: Vec::new(),
+            bodies: Vec::new(),
             requested: requested.into(),
             recent: VecDeque::new(),
             since_checkpoint: 0,
@@ -167,7 +170,6 @@ impl Partition {
     }
 
     fn ask(&mut self, now: Timestamp, input: &Input) -> store::Result<Result<Decision, Rejection>> {
-        self.state.fetch(&*self.store, first_rows(input))?;
         for _ in 0..FETCHES_MAX {
             match decide(&self.state, self.id, now, input) {
                 Ok(decision) => return Ok(Ok(decision)),
@@ -180,9 +182,21 @@ impl Partition {
 
     /// Loads the rows that the records change and the decision did not read.
     fn prepare(&mut self, first: Lsn, records: &[Record]) -> store::Result<()> {
-        let keys = records.iter().zip(0_u64..).flat_map(|(it, n)| rows_of(first.plus(n), it));
-        let keys = keys.collect();
-        self.state.fetch(&*self.store, keys)
+        let table = &self.state.table;
+        let mut missing = Vec::new();
+        let mut before = None;
+        for (record, n) in records.iter().zip(0_u64..) {
+            let lsn = first.plus(n);
+            // Most records change the one row that the record before has changed.
+            let enrollment = record.at().map(|at| at.enrollment.from(lsn));
+            let is_known = enrollment.is_some() && enrollment == before;
+            if !is_known || matches!(record, Record::DeliveryFailed(_)) {
+                let keys = rows_of(lsn, record).into_iter();
+                missing.extend(keys.filter(|key| !table.is_resident(key)));
+            }
+            before = enrollment;
+        }
+        self.state.fetch(&*self.store, missing)
     }
 
     /// Forgets the records that are on disk.
@@ -210,15 +224,26 @@ impl Partition {
 
     /// Adds a group to the open chunk; one that does not fit gets chunks of its own.
     fn append(&mut self, now: Timestamp, records: &[Record]) {
-        let encoded: Vec<_> =
-            records.iter().map(|it| (it.kind(), it.version(), it.encode())).collect();
-        let bytes: usize = encoded.iter().map(|(_, _, body)| body.len() + FRAME_BYTES).sum();
+        let mut bodies = mem::take(&mut self.bodies);
+        bodies.clear();
+        let ends: Vec<usize> = records
+            .iter()
+            .map(|it| {
+                it.encode_into(&mut bodies);
+                bodies.len()
+            })
+            .collect();
+        let bytes = bodies.len() + records.len() * FRAME_BYTES;
         self.since_checkpoint += u64::try_from(records.len()).expect("a group fits in memory");
         self.body_bytes += u64::try_from(bytes).expect("a group fits in memory");
         if self.open_bytes() + bytes > self.limits.chunk_bytes {
             self.seal(Group::Ends);
         }
-        for (kind, version, body) in encoded {
+        let mut rest = &bodies[..];
+        let mut begin = 0;
+        for (record, end) in records.iter().zip(ends) {
+            let (body, after) = rest.split_at_checked(end - begin).expect("bodies end in order");
+            (rest, begin) = (after, end);
             assert!(body.len() <= RECORD_BYTES_MAX, "decisions bound what a record holds");
             let full = self.open_bytes() + body.len() + FRAME_BYTES > self.limits.chunk_bytes;
             if full {
@@ -226,8 +251,9 @@ impl Partition {
                 self.seal(if ends { Group::Ends } else { Group::Continues });
             }
             let open = self.open.get_or_insert_with(|| ChunkBuilder::new(now));
-            open.push(now, kind, version, &body);
+            open.push(now, record.kind(), record.version(), body);
         }
+        self.bodies = bodies;
         if self.open_bytes() >= self.limits.chunk_bytes {
             self.seal(Group::Ends);
         }
@@ -265,8 +291,12 @@ impl Partition {
         self.state.timers.next_due(&*self.store)
     }
 
-    /// The delivery as a worker gets it; none where it has been settled since.
-    pub(super) fn delivery(&mut self, requested: Requested) -> store::Result<Option<Delivery>> {
+    /// The delivery as a worker gets it, and what is known of it while it is out; none where it has
+    /// been settled since.
+    pub(super) fn delivery(
+        &mut self,
+        requested: Requested,
+    ) -> store::Result<Option<(Delivery, InFlight)>> {
         let Some(flying) = self.state.memory.in_flight.get(&(requested.round, requested.id)) else {
             return Ok(None);
         };
@@ -285,7 +315,7 @@ impl Partition {
         let version = self.state.catalog.version(enrollment.flow, enrollment.version);
         let (Some(open), Some(version)) = (open, version) else { return Ok(None) };
         let renamed = self.state.memory.instance_at(*time);
-        Ok(Some(Delivery {
+        let delivery = Delivery {
             id,
             instance: renamed.unwrap_or(self.instance),
             is_renamed: renamed.is_some(),
@@ -294,8 +324,9 @@ impl Partition {
             customer: enrollment.customer.clone(),
             recipient: open.recipient.clone(),
             content: Arc::new(StepMessage { published: Arc::clone(version), step: *step }),
-            values: Arc::new(values.clone()),
-        }))
+            values: Arc::clone(values),
+        };
+        Ok(Some((delivery, flying)))
     }
 }
 

@@ -35,6 +35,10 @@ impl store::Row for Row {
     fn is_expired(&self, now: Timestamp) -> bool {
         Self::is_expired(self, now)
     }
+
+    fn weight(&self) -> usize {
+        self.encoded_len()
+    }
 }
 
 impl State {

@@ -5,6 +5,8 @@
 
 mod phase;
 
+use std::sync::Arc;
+
 use super::{
     delivery::ChannelKind,
     key::{self, Key},
@@ -299,7 +301,7 @@ impl Applied {
                 key: it.key.clone(),
                 started_at: self.time,
                 event: it.event.from(self.lsn),
-                trigger: it.trigger.clone(),
+                trigger: Arc::clone(&it.trigger),
                 campaign: it.campaign,
                 latest: self.lsn,
                 visits: 0,
@@ -358,8 +360,10 @@ impl Applied {
         change: &mut dyn FnMut(&mut CustomerRow),
     ) {
         state.row(self.lsn, key::customer(id), &mut |row| {
-            let fresh =
-                || CustomerRow { customer: Customer::new(id.clone()), names: 0, overflowed: false };
+            let fresh = || {
+                let customer = Customer::new(id.clone());
+                Box::new(CustomerRow { customer, names: 0, overflowed: false })
+            };
             if !matches!(row, Some(Row::Customer(_))) {
                 *row = Some(Row::Customer(fresh()));
             }

@@ -14,6 +14,8 @@
 //! **Architecture invariant:** no effects. When rows are missing, the decision is thrown away and
 //! asked for again.
 
+use std::sync::Arc;
+
 use super::{
     draft::Draft,
     input::{Answer, Decision, Found, Input, Rejection, Stop, View},
@@ -120,7 +122,7 @@ fn decide_event<V: View>(
     let properties = &event.properties;
     if event.name.len() > NAME_BYTES_MAX
         || properties.as_str().len() > LINE_BYTES_MAX
-        || properties.depth() > JSON_DEPTH_MAX - 1
+        || properties.is_deeper_than(JSON_DEPTH_MAX - 1)
     {
         return reject(draft, source, Rejection::EventTooLarge, LineCode::TooLarge);
     }
@@ -135,7 +137,7 @@ fn decide_event<V: View>(
     }
     let known = customer_row(draft, event)?;
     let known_activity = activity_row(draft, event)?;
-    let names = known.as_ref().map_or(0, |row| super::memory::index(row.names));
+    let names = known.map_or(0, |row| super::memory::index(row.names));
     let counted = known_activity.is_some() || names < ACTIVITY_NAMES_MAX;
     let time = super::apply::activity_time(event.time, draft.now);
     let too_old = draft.now.since(event.time.unwrap_or(draft.now)) > EVENT_AGE_MAX;
@@ -144,7 +146,7 @@ fn decide_event<V: View>(
         customer: event.customer.clone(),
         created: known.is_none(),
         id: event.id.clone(),
-        name: event.name.clone(),
+        name: Arc::clone(&event.name),
         time: event.time,
         properties: event.properties.clone(),
         too_old,
@@ -155,10 +157,18 @@ fn decide_event<V: View>(
         matching::refuse_all(draft, event, lsn);
         return Ok(Answer::Accepted);
     }
-    let overflowed = known.as_ref().is_some_and(|row| row.overflowed) || !counted;
-    let customer = known.map_or_else(|| Customer::new(event.customer.clone()), |row| row.customer);
+    let overflowed = known.is_some_and(|row| row.overflowed) || !counted;
+    let fresh;
+    let customer = match known {
+        Some(row) => &row.customer,
+        None => {
+            fresh = Customer::new(event.customer.clone());
+            &fresh
+        }
+    };
     let activity = counted.then(|| match known_activity {
-        Some(mut activity) => {
+        Some(before) => {
+            let mut activity = before.clone();
             activity.add(time);
             activity
         }
@@ -175,16 +185,22 @@ fn is_duplicate<V: View>(draft: &Draft<'_, V>, event: &Event) -> Result<bool, St
     Ok(matches!(seen, Some(Row::Seen(time)) if draft.now.since(*time) < DEDUP_WINDOW))
 }
 
-fn customer_row<V: View>(draft: &Draft<'_, V>, event: &Event) -> Result<Option<CustomerRow>, Stop> {
+fn customer_row<'a, V: View>(
+    draft: &Draft<'a, V>,
+    event: &Event,
+) -> Result<Option<&'a CustomerRow>, Stop> {
     Ok(match draft.row(&key::customer(&event.customer))? {
-        Some(Row::Customer(row)) => Some(row.clone()),
+        Some(Row::Customer(row)) => Some(row),
         _ => None,
     })
 }
 
-fn activity_row<V: View>(draft: &Draft<'_, V>, event: &Event) -> Result<Option<Activity>, Stop> {
+fn activity_row<'a, V: View>(
+    draft: &Draft<'a, V>,
+    event: &Event,
+) -> Result<Option<&'a Activity>, Stop> {
     Ok(match draft.row(&key::activity(&event.customer, &event.name))? {
-        Some(Row::Activity(activity)) => Some(activity.clone()),
+        Some(Row::Activity(activity)) => Some(activity),
         _ => None,
     })
 }
@@ -226,8 +242,9 @@ fn decide_customer<V: View>(
 }
 
 fn changes_nothing(change: &CustomerChanged) -> bool {
-    let fields = [&change.email, &change.timezone, &change.locale];
+    let fields = [&change.timezone, &change.locale];
     !change.created
+        && change.email.is_none()
         && fields.iter().all(|field| field.is_none())
         && change.attributes.is_empty()
         && change.push.is_none()
@@ -235,7 +252,8 @@ fn changes_nothing(change: &CustomerChanged) -> bool {
 
 /// The bytes of the customer's attributes once the update is applied.
 fn attributes_after(before: &Customer, update: &CustomerUpdate) -> usize {
-    let kept = before.attributes.iter().filter(|(name, _)| !update.attributes.contains_key(*name));
+    let kept =
+        before.attributes.iter().filter(|(name, _)| !update.attributes.contains_key(&***name));
     let kept = kept.map(|(name, value)| name.len() + value.as_str().len() + 4);
     let set = update.attributes.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
     let set = set.map(|(name, value)| name.len() + value.as_str().len() + 4);
@@ -244,17 +262,19 @@ fn attributes_after(before: &Customer, update: &CustomerUpdate) -> usize {
 
 /// Whether a part of the update is larger or deeper than any line may say; a caller can build one.
 fn is_oversized(update: &CustomerUpdate) -> bool {
-    let longer =
-        |field: &Option<Option<String>>, max| field.iter().flatten().any(|text| text.len() > max);
+    let longer = |field: &Option<Option<String>>, max| {
+        field.as_ref().and_then(Option::as_deref).is_some_and(|text| text.len() > max)
+    };
+    let email = update.email.as_ref().and_then(Option::as_deref);
     let push = update.push.as_deref().unwrap_or_default();
     let bytes = |it: &Subscription| it.endpoint.len() + it.keys.p256dh.len() + it.keys.auth.len();
-    longer(&update.email, EMAIL_BYTES_MAX)
+    email.is_some_and(|email| email.len() > EMAIL_BYTES_MAX)
         || longer(&update.timezone, NAME_BYTES_MAX)
         || longer(&update.locale, NAME_BYTES_MAX)
         || push.len() > SUBSCRIPTIONS_MAX
         || push.iter().any(|it| bytes(it) > SUBSCRIPTION_BYTES_MAX)
         || update.attributes.iter().map(attribute_bytes).sum::<usize>() > ATTRIBUTES_BYTES_MAX
-        || update.attributes.values().flatten().any(|it| it.depth() > JSON_DEPTH_MAX - 2)
+        || update.attributes.values().flatten().any(|it| it.is_deeper_than(JSON_DEPTH_MAX - 2))
 }
 
 fn attribute_bytes((name, value): (&String, &Option<JsonText>)) -> usize {

@@ -1,12 +1,12 @@
 //! What leaves the engine and what comes back: a delivery for a worker, and its outcome.
 
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{ContentHash, CustomerId, DeliveryId, InstanceId, Timestamp, limits::ERROR_BYTES_MAX},
-    model::{JsonText, Subscription},
+    model::{Fields, Subscription},
 };
 
 /// One message to one address, handed to a worker only after its record is durable.
@@ -30,17 +30,20 @@ pub struct Delivery {
     /// What to say, before the values are filled in.
     pub content: Arc<dyn Render>,
     /// The values that the templates name.
-    pub values: Arc<BTreeMap<String, JsonText>>,
+    pub values: Values,
 }
+
+/// The values of variables, by their names; shared, because record, row and delivery have the same.
+pub type Values = Arc<Fields>;
 
 /// An address on a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recipient {
     /// A mailbox.
-    Email(String),
+    Email(Arc<str>),
     /// A browser's push subscription.
-    Push(Subscription),
+    Push(Arc<Subscription>),
 }
 
 impl Recipient {
@@ -65,7 +68,7 @@ pub enum ChannelKind {
 /// Something that becomes a message once its values are known.
 pub trait Render: Send + Sync + Debug {
     /// The message, or why there is none; a pure function of the templates and `values`.
-    fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<Content, String>;
+    fn render(&self, values: &Fields) -> Result<Content, String>;
 }
 
 /// A rendered message.

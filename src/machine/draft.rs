@@ -1,17 +1,12 @@
 //! A decision being made: the state it reads and the records it has so far.
 
-use std::collections::BTreeMap;
-
 use super::{
     input::{Found, Stop, View},
     key::Key,
     record::{Back, Record},
     row::Row,
 };
-use crate::{
-    base::{Lsn, PartitionId, Timestamp},
-    model::JsonText,
-};
+use crate::base::{Lsn, PartitionId, Timestamp};
 
 /// A decision being made.
 #[derive(Debug)]
@@ -73,14 +68,9 @@ impl<'a, V: View> Draft<'a, V> {
 #[expect(clippy::wildcard_enum_match_arm, reason = "all others of an event are small")]
 fn weight(record: &Record) -> usize {
     let held = match record {
-        Record::Enrolled(it) => values_bytes(&it.trigger.values),
-        Record::DeliveryRequested(it) => values_bytes(&it.values),
+        Record::Enrolled(it) => it.trigger.values.bytes(),
+        Record::DeliveryRequested(it) => it.values.bytes(),
         _ => 0,
     };
     size_of::<Record>() + held
-}
-
-/// Bytes of names and values.
-pub(super) fn values_bytes(values: &BTreeMap<String, JsonText>) -> usize {
-    values.iter().map(|(name, value)| name.len() + value.as_str().len()).sum()
 }

@@ -16,8 +16,8 @@
 
 use crate::base::{ContentHash, CustomerId, EventId, Lsn, id::customer_hash};
 
-/// A row's key.
-pub type Key = Box<[u8]>;
+use crate::base::bytes::KEY_SHORT_BYTES;
+pub use crate::base::bytes::Key;
 
 const DOCUMENT: u8 = 1;
 const CUSTOMER_GROUP: u8 = 2;
@@ -32,7 +32,9 @@ const ENTRY_KEYS: u8 = 6;
 
 /// The part of the document with this hash.
 pub fn document(hash: ContentHash, part: u32) -> Key {
-    [&[DOCUMENT][..], &hash.0, &part.to_be_bytes()].concat().into()
+    let part = part.to_be_bytes();
+    let parts: [&[u8]; 3] = [&[DOCUMENT], &hash.0, &part];
+    joined(parts.iter())
 }
 
 /// The customer.
@@ -53,9 +55,12 @@ pub fn seen(id: &CustomerId, event: &EventId) -> Key {
 
 /// The customer's entries into the flow with this entry key.
 pub fn entry(id: &CustomerId, flow: u32, key: Option<&str>) -> Key {
-    // The byte keeps "the customer is the key" apart from every text.
-    let marked = key.map_or_else(Vec::new, |text| [&[1], text.as_bytes()].concat());
-    of_customer(id, ENTRY, &[&flow.to_be_bytes(), &marked])
+    let flow = flow.to_be_bytes();
+    match key {
+        None => of_customer(id, ENTRY, &[&flow]),
+        // The byte keeps "the customer is the key" apart from every text.
+        Some(text) => of_customer(id, ENTRY, &[&flow, &[1], text.as_bytes()]),
+    }
 }
 
 /// Which entry keys of the customer are remembered.
@@ -70,12 +75,14 @@ pub fn enrollment(place: u64, lsn: Lsn) -> Key {
 
 /// The dead letter of the record at `lsn`.
 pub fn dead_letter(lsn: Lsn) -> Key {
-    [&[DEAD_LETTER][..], &lsn.0.to_be_bytes()].concat().into()
+    let lsn = lsn.0.to_be_bytes();
+    let parts: [&[u8]; 2] = [&[DEAD_LETTER], &lsn];
+    joined(parts.iter())
 }
 
 /// The first key of the dead letters and the first one after them.
 pub fn dead_letters() -> (Key, Key) {
-    (Box::from([DEAD_LETTER]), Box::from([DEAD_LETTER + 1]))
+    (Key::from_slice(&[DEAD_LETTER]), Key::from_slice(&[DEAD_LETTER + 1]))
 }
 
 /// The first key of the enrollments in a customer's neighbourhood and the first one after them.
@@ -96,19 +103,29 @@ pub fn began_at(key: &Key) -> Option<Lsn> {
 fn of_customer(id: &CustomerId, kind: u8, rest: &[&[u8]]) -> Key {
     let text = id.as_str().as_bytes();
     let length = u16::try_from(text.len()).expect("an id has at most 256 bytes");
-    let mut parts: Vec<&[u8]> = Vec::with_capacity(rest.len() + 2);
-    let length = length.to_be_bytes();
-    parts.extend([&length[..], text]);
-    parts.extend(rest);
-    in_group(customer_hash(id), kind, &parts)
+    let (place, length) = (customer_hash(id).to_be_bytes(), length.to_be_bytes());
+    let start: [&[u8]; 5] = [&[CUSTOMER_GROUP], &place, &[kind], &length, text];
+    joined(start.iter().chain(rest))
 }
 
 fn in_group(place: u64, kind: u8, rest: &[&[u8]]) -> Key {
-    let length = 10 + rest.iter().map(|part| part.len()).sum::<usize>();
-    let mut key = Vec::with_capacity(length);
-    key.push(CUSTOMER_GROUP);
-    key.extend(place.to_be_bytes());
-    key.push(kind);
-    rest.iter().for_each(|part| key.extend_from_slice(part));
-    key.into()
+    let place = place.to_be_bytes();
+    let start: [&[u8]; 3] = [&[CUSTOMER_GROUP], &place, &[kind]];
+    joined(start.iter().chain(rest))
+}
+
+/// The parts one after the other. Most keys are short, and are put together where they stay.
+fn joined<'a>(parts: impl Iterator<Item = &'a &'a [u8]> + Clone) -> Key {
+    let length = parts.clone().map(|part| part.len()).sum();
+    let mut short = [0; KEY_SHORT_BYTES];
+    if length > short.len() {
+        return parts.flat_map(|part| part.iter().copied()).collect();
+    }
+    let mut rest = &mut short[..];
+    for part in parts {
+        let (room, after) = rest.split_at_mut(part.len());
+        room.copy_from_slice(part);
+        rest = after;
+    }
+    Key::from_buf_and_len(short, length)
 }

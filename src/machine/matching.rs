@@ -3,11 +3,12 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    sync::Arc,
 };
 
 use super::{
     catalog::Published,
-    draft::{Draft, values_bytes},
+    draft::Draft,
     input::{Stop, View},
     key,
     reason::Refusal,
@@ -26,8 +27,8 @@ use crate::{
         },
     },
     model::{
-        Activity, Condition, Customer, EntryRule, Event, Expression, Facts, JsonText, Membership,
-        Needs, Unknown,
+        Activity, Condition, Customer, EntryRule, Event, Expression, Facts, Membership, Needs,
+        Unknown,
     },
 };
 
@@ -36,7 +37,7 @@ use crate::{
 pub(super) struct Happened<'a> {
     pub(super) event: &'a Event,
     pub(super) lsn: Lsn,
-    pub(super) customer: Customer,
+    pub(super) customer: &'a Customer,
     /// Of the event's own name; none where the customer has too many names.
     pub(super) activity: Option<Activity>,
     /// Whether events of some name were not counted for this customer.
@@ -168,8 +169,8 @@ fn enrol<V: View>(
     remembered: &mut Remembered,
 ) -> Result<(), No> {
     let event = happened.event;
-    let trigger = trigger_data(event, published);
-    if values_bytes(&trigger.values) > TRIGGER_BYTES_MAX {
+    let trigger = Arc::new(trigger_data(event, published));
+    if trigger.values.bytes() > TRIGGER_BYTES_MAX {
         return Err(No::Refused(Refusal::TooLarge));
     }
     // One enrollment takes a bounded number of steps at once; many of them together need a bound.
@@ -197,13 +198,13 @@ fn enrol<V: View>(
         version: published.version,
         key: key.clone(),
         campaign,
-        trigger: trigger.clone(),
+        trigger: Arc::clone(&trigger),
         keys,
     };
     let id = draft.push(enrolled);
     let mut walker = Walker {
         published,
-        customer: &happened.customer,
+        customer: happened.customer,
         trigger: &trigger,
         key: key.as_deref(),
         started_at: draft.now,
@@ -222,17 +223,16 @@ fn enrol<V: View>(
 /// What the version's steps use of the event.
 fn trigger_data(event: &Event, published: &Published) -> TriggerData {
     let paths = &published.flow.trigger_paths;
-    let properties = event.properties.value();
     let values = paths.iter().filter_map(|path| {
         let value = match path.strip_prefix("trigger.properties.") {
-            Some(key) => properties.get(key)?,
-            None => (path == "trigger.properties").then_some(&properties)?,
+            Some(key) => event.properties.field(key)?,
+            None => (&**path == "trigger.properties").then(|| event.properties.clone())?,
         };
-        (!value.is_null()).then(|| (path.clone(), JsonText::new(value)))
+        (!value.is_null()).then(|| (Arc::clone(path), value))
     });
     TriggerData {
         id: event.id.clone(),
-        name: event.name.clone(),
+        name: Arc::clone(&event.name),
         time: event.time,
         values: values.collect(),
     }
@@ -243,9 +243,9 @@ fn campaigns_named(event: &Event) -> Vec<String> {
     if !event.properties.as_str().contains("campaign") {
         return Vec::new();
     }
-    let properties = event.properties.value();
     let named = ["campaign", "utm_campaign"].into_iter();
-    named.filter_map(|name| Some(properties.get(name)?.as_str()?.to_owned())).collect()
+    let named = named.filter_map(|name| event.properties.field(name));
+    named.filter_map(|it| it.value().as_str().map(str::to_owned)).collect()
 }
 
 /// Evaluates conditions for an event's customer.
@@ -311,7 +311,7 @@ impl<V: View> Judge<'_, '_, V> {
     /// Makes sure that all a condition needs is at hand, and asks the segments it names.
     fn memberships(&self, needs: &Needs, depth: usize) -> Verdict<Memberships> {
         let id = &self.happened.event.customer;
-        let others = needs.activities.iter().filter(|name| **name != self.happened.event.name);
+        let others = needs.activities.iter().filter(|name| ***name != *self.happened.event.name);
         let keys: Vec<_> = others.map(|name| key::activity(id, name)).collect();
         self.draft.require(&keys)?;
         if self.happened.overflowed && needs.activities.iter().any(|n| self.activity(n).is_none()) {
@@ -330,7 +330,7 @@ impl<V: View> Judge<'_, '_, V> {
         ask(&Facts {
             now: self.draft.now,
             id: &self.happened.event.customer,
-            customer: Some(&self.happened.customer),
+            customer: Some(self.happened.customer),
             event: self.flow.and(Some(self.happened.event)),
             flow: self.flow,
             reads: &self.asked.reads,
@@ -340,7 +340,7 @@ impl<V: View> Judge<'_, '_, V> {
     }
 
     fn activity(&self, name: &str) -> Option<&Activity> {
-        if name == self.happened.event.name {
+        if *name == *self.happened.event.name {
             return self.happened.activity.as_ref();
         }
         match self.draft.row(&key::activity(&self.happened.event.customer, name)) {

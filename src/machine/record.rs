@@ -33,11 +33,11 @@
 mod old;
 mod parts;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::delivery::Recipient;
+use super::delivery::{Recipient, Values};
 use super::reason::{Failure, Idle, InputKind, Refusal, Skip};
 use crate::{
     base::{
@@ -84,9 +84,16 @@ macro_rules! records {
                 match self { $(Self::$name(_) => stringify!($name),)* }
             }
 
+            /// Appends its body as bytes.
+            pub fn encode_into(&self, out: &mut Vec<u8>) {
+                match self { $(Self::$name(fact) => codec::encode_into(out, fact),)* }
+            }
+
             /// Its body as bytes.
             pub fn encode(&self) -> Vec<u8> {
-                match self { $(Self::$name(fact) => codec::encode(fact),)* }
+                let mut out = Vec::new();
+                self.encode_into(&mut out);
+                out
             }
 
             /// Reads a body of any kind and version ever released.
@@ -218,7 +225,7 @@ records! {
         /// Whether the customer was unknown.
         created: bool,
         /// The new e-mail address, or none from now on.
-        email: Option<Option<String>>,
+        email: Option<Option<Arc<str>>>,
         /// The new time zone, or none from now on.
         timezone: Option<Option<String>>,
         /// The new locale, or none from now on.
@@ -226,7 +233,7 @@ records! {
         /// The new value of each changed attribute, or none from now on.
         attributes: BTreeMap<String, Option<JsonText>>,
         /// The push subscriptions from now on.
-        push: Option<Vec<Subscription>>,
+        push: Option<Vec<Arc<Subscription>>>,
     }
 
     /// An event was accepted.
@@ -240,7 +247,7 @@ records! {
         /// Its idempotency key.
         id: Option<EventId>,
         /// What happened.
-        name: String,
+        name: Arc<str>,
         /// When it happened, as the event says.
         time: Option<Timestamp>,
         /// Its properties, a JSON object.
@@ -280,7 +287,7 @@ records! {
         /// The campaign it counts for.
         campaign: Option<u32>,
         /// The trigger's data.
-        trigger: TriggerData,
+        trigger: Arc<TriggerData>,
         /// What becomes of the customer's entry keys; none where the customer is the key.
         keys: Option<KeyChange>,
     }
@@ -314,7 +321,7 @@ records! {
         /// Whether it entered an EXIT step for that; else it was over after the step before.
         by_step: bool,
         /// Why.
-        reason: String,
+        reason: Arc<str>,
     }
 
     /// A message is to be sent; this is the worker's instruction and fixes the message.
@@ -330,7 +337,7 @@ records! {
         /// Where it goes.
         recipient: Recipient,
         /// The values of exactly those variables that the step's templates use.
-        values: BTreeMap<String, JsonText>,
+        values: Values,
     }
 
     /// A deferred delivery's time had come: it is handed out again.

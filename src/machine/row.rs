@@ -3,17 +3,17 @@
 //! Rows are self-sufficient: whatever a decision needs is in one, so that old records may go.
 //! As bytes a row is its kind, its version and a body; a frozen struct per kind and version.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    delivery::Recipient,
+    delivery::{Recipient, Values},
     record::{CustomerChanged, TriggerData},
 };
 use crate::{
     base::{CustomerId, Lsn, Malformed, Reader, Timestamp, codec, limits::DEDUP_WINDOW},
-    model::{Activity, Customer, JsonText},
+    model::{Activity, Customer},
 };
 
 /// A row of any kind.
@@ -22,7 +22,7 @@ pub enum Row {
     /// A part of a document.
     Document(String),
     /// A customer.
-    Customer(CustomerRow),
+    Customer(Box<CustomerRow>),
     /// What a customer did under one event name.
     Activity(Activity),
     /// When an event id was accepted.
@@ -75,7 +75,7 @@ pub struct Enrollment {
     /// The event that began it.
     pub event: Lsn,
     /// The trigger's data.
-    pub trigger: TriggerData,
+    pub trigger: Arc<TriggerData>,
     /// The campaign it counts for.
     pub campaign: Option<u32>,
     /// Its latest record.
@@ -107,14 +107,14 @@ pub enum Phase {
         /// When its messages were requested: their engine time.
         time: Timestamp,
         /// The values of the templates' variables.
-        values: BTreeMap<String, JsonText>,
+        values: Values,
         /// Its deliveries.
         deliveries: Vec<Open>,
     },
     /// Over.
     Ended {
         /// Why.
-        reason: String,
+        reason: Arc<str>,
         /// When.
         at: Timestamp,
     },
@@ -189,6 +189,20 @@ impl Row {
         }
     }
 
+    /// How many bytes [`Row::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        2 + match self {
+            Self::Document(text) => codec::encoded_len(text),
+            Self::Customer(row) => codec::encoded_len(row),
+            Self::Activity(activity) => codec::encoded_len(activity),
+            Self::Seen(time) => codec::encoded_len(time),
+            Self::Entry(entry) => codec::encoded_len(entry),
+            Self::Enrollment(enrollment) => codec::encoded_len(enrollment),
+            Self::DeadLetter(letter) => codec::encoded_len(letter),
+            Self::EntryKeys(keys) => codec::encoded_len(keys),
+        }
+    }
+
     /// Reads a row of any kind and version ever released.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
@@ -236,9 +250,9 @@ impl CustomerRow {
         }
         for (name, value) in &it.attributes {
             match value {
-                Some(value) => customer.attributes.insert(name.clone(), value.clone()),
+                Some(value) => customer.attributes.set(name, value.clone()),
                 None => customer.attributes.remove(name),
-            };
+            }
         }
     }
 }

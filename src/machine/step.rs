@@ -1,7 +1,7 @@
 //! What each kind of step does when an enrollment enters it, and what its message says: the one
 //! file here that a new kind touches.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     catalog::Published,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     base::Timestamp,
-    model::{Action, After, Customer, JsonText, SendEmail, SendPush, Step, Template},
+    model::{Action, After, Customer, Fields, SendEmail, SendPush, Step, Template},
 };
 
 /// What follows from entering a step.
@@ -27,16 +27,16 @@ pub(super) enum Entered {
     /// Nothing is sent.
     Skip(Skip),
     /// The enrollment ends.
-    Exit(String),
+    Exit(Arc<str>),
 }
 
 /// Enters a step at `now`.
 pub(super) fn enter(action: &Action, customer: &Customer, now: Timestamp) -> Entered {
     match action {
         Action::Wait(wait) => Entered::Wait { due: now.plus(wait.span) },
-        Action::Exit(exit) => Entered::Exit(exit.reason.clone()),
+        Action::Exit(exit) => Entered::Exit(Arc::clone(&exit.reason)),
         Action::SendEmail(_) => match &customer.email {
-            Some(email) => Entered::Deliver(vec![Recipient::Email(email.clone())]),
+            Some(email) => Entered::Deliver(vec![Recipient::Email(Arc::clone(email))]),
             None => Entered::Skip(Skip::NoAddress),
         },
         Action::SendPush(_) if customer.push.is_empty() => Entered::Skip(Skip::NoSubscription),
@@ -74,7 +74,7 @@ pub struct StepMessage {
 }
 
 impl Render for StepMessage {
-    fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<Content, String> {
+    fn render(&self, values: &Fields) -> Result<Content, String> {
         let step: Option<&Step> = self.published.flow.steps.get(index(self.step));
         match step.map(|step| &step.action) {
             Some(Action::SendEmail(email)) => render_email(email, values),
@@ -86,9 +86,7 @@ impl Render for StepMessage {
     }
 }
 
-type Values = BTreeMap<String, JsonText>;
-
-fn render_email(email: &SendEmail, values: &Values) -> Result<Content, String> {
+fn render_email(email: &SendEmail, values: &Fields) -> Result<Content, String> {
     Ok(Content::Email {
         from: optional(email.from.as_ref(), values)?,
         reply_to: optional(email.reply_to.as_ref(), values)?,
@@ -98,7 +96,7 @@ fn render_email(email: &SendEmail, values: &Values) -> Result<Content, String> {
     })
 }
 
-fn render_push(push: &SendPush, values: &Values) -> Result<Content, String> {
+fn render_push(push: &SendPush, values: &Fields) -> Result<Content, String> {
     Ok(Content::Push {
         title: render(&push.title, values)?,
         body: render(&push.body, values)?,
@@ -109,10 +107,10 @@ fn render_push(push: &SendPush, values: &Values) -> Result<Content, String> {
     })
 }
 
-fn optional(template: Option<&Template>, values: &Values) -> Result<Option<String>, String> {
+fn optional(template: Option<&Template>, values: &Fields) -> Result<Option<String>, String> {
     template.map(|template| render(template, values)).transpose()
 }
 
-fn render(template: &Template, values: &Values) -> Result<String, String> {
+fn render(template: &Template, values: &Fields) -> Result<String, String> {
     template.render(values).map_err(|error| error.to_string())
 }

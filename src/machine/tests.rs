@@ -178,7 +178,7 @@ fn what_a_caller_builds_is_bounded() {
     for event in [
         Event { properties, ..built.clone() },
         Event { properties: too_deep, ..built.clone() },
-        Event { name: long.clone(), ..built },
+        Event { name: long.clone().into(), ..built },
     ] {
         let input = Input::Event { source: Source::Api, event };
         assert_eq!(world.give(now(), &input), Err(Rejection::EventTooLarge));
@@ -191,11 +191,11 @@ fn what_a_caller_builds_is_bounded() {
     let removed = (0..20_000).map(|n| (n.to_string(), None)).collect();
     let too_deep = [("a".to_owned(), Some(JsonText::new(&deep(JSON_DEPTH_MAX - 1))))].into();
     for update in [
-        CustomerUpdate { email: field(), ..built.clone() },
+        CustomerUpdate { email: Some(Some(long.as_str().into())), ..built.clone() },
         CustomerUpdate { timezone: field(), ..built.clone() },
         CustomerUpdate { locale: field(), ..built.clone() },
-        CustomerUpdate { push: Some(vec![device("https://p"); 17]), ..built.clone() },
-        CustomerUpdate { push: Some(vec![device(&long)]), ..built.clone() },
+        CustomerUpdate { push: Some(vec![device("https://p").into(); 17]), ..built.clone() },
+        CustomerUpdate { push: Some(vec![device(&long).into()]), ..built.clone() },
         CustomerUpdate { attributes: too_deep, ..built.clone() },
         CustomerUpdate { attributes: removed, ..built },
     ] {

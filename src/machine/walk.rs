@@ -1,12 +1,12 @@
 //! An enrollment's walk: from step to step until one of them waits, sends or ends it.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{
     apply::TimerSet,
     catalog::Published,
-    delivery::Recipient,
-    draft::{Draft, values_bytes},
+    delivery::{Recipient, Values},
+    draft::Draft,
     input::{Answer, Stop, View},
     key,
     memory::{index, number},
@@ -24,7 +24,7 @@ use crate::{
         limits::{STEP_BUDGET, VALUES_BYTES_MAX},
         planted::is_planted,
     },
-    model::{Action, After, Customer, JsonText, Step},
+    model::{Action, After, Customer, Fields, JsonText, Step},
 };
 
 /// An enrollment on its way, with all that its steps may ask for.
@@ -206,13 +206,13 @@ fn request<V: View>(
     draft: &mut Draft<'_, V>,
     walker: &mut Walker<'_>,
     recipients: Vec<Recipient>,
-    values: &BTreeMap<String, JsonText>,
+    values: &Values,
 ) {
     let subscriptions = u16::try_from(recipients.len()).expect("subscriptions are bounded");
     for (recipient, position) in recipients.into_iter().zip(1_u16..) {
         let subscription = if matches!(recipient, Recipient::Email(_)) { 0 } else { position };
         let at = walker.at(draft);
-        let (round, values) = (walker.round, values.clone());
+        let (round, values) = (walker.round, Arc::clone(values));
         walker.latest = draft.push(DeliveryRequested {
             at,
             subscription,
@@ -227,7 +227,7 @@ fn request<V: View>(
 /// Ends the enrollment without an EXIT step.
 pub(super) fn exit<V: View>(draft: &mut Draft<'_, V>, walker: &mut Walker<'_>, reason: &str) {
     let at = walker.at(draft);
-    walker.latest = draft.push(Exited { at, by_step: false, reason: reason.to_owned() });
+    walker.latest = draft.push(Exited { at, by_step: false, reason: reason.into() });
 }
 
 impl<'a> Walker<'a> {
@@ -261,14 +261,13 @@ impl<'a> Walker<'a> {
 
     /// The values of the variables that the step's templates use; none where they are too large
     /// for one message. What is null or missing is left out.
-    fn values<V: View>(&self, draft: &Draft<'_, V>) -> Option<BTreeMap<String, JsonText>> {
-        let variables = self.action().variables();
-        let values = variables.into_iter().filter_map(|path| {
-            let value = self.value(draft, &path)?;
-            Some((path, value))
+    fn values<V: View>(&self, draft: &Draft<'_, V>) -> Option<Values> {
+        let values = self.here().variables.iter().filter_map(|path| {
+            let value = self.value(draft, path)?;
+            Some((Arc::clone(path), value))
         });
-        let values: BTreeMap<_, _> = values.collect();
-        (values_bytes(&values) <= VALUES_BYTES_MAX).then_some(values)
+        let values: Fields = values.collect();
+        (values.bytes() <= VALUES_BYTES_MAX).then(|| Arc::new(values))
     }
 
     fn value<V: View>(&self, draft: &Draft<'_, V>, path: &str) -> Option<JsonText> {
@@ -276,7 +275,7 @@ impl<'a> Walker<'a> {
         let found = match (root, field) {
             ("customer", _) => return customer_value(self.customer, field),
             ("trigger", "id") => self.trigger.id.as_ref()?.as_str().into(),
-            ("trigger", "name") => self.trigger.name.as_str().into(),
+            ("trigger", "name") => (*self.trigger.name).into(),
             // An event that does not say when happened when it arrived.
             ("trigger", "time") => self.trigger.time.unwrap_or(self.started_at).to_string().into(),
             ("trigger", _) => return self.trigger.values.get(path).cloned(),
@@ -306,7 +305,7 @@ fn customer_value(customer: &Customer, field: &str) -> Option<JsonText> {
         ("timezone", _) => text(customer.timezone.as_deref()?),
         ("locale", _) => text(customer.locale.as_deref()?),
         ("attributes", "") => {
-            let all = customer.attributes.iter().map(|(k, v)| (k.clone(), v.value()));
+            let all = customer.attributes.iter().map(|(k, v)| (k.to_string(), v.value()));
             Some(JsonText::new(&serde_json::Value::Object(all.collect())))
         }
         // The rest is the exact key, dots and all.

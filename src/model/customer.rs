@@ -1,10 +1,11 @@
 //! Customers: whom we write to, and the updates that callers send.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
+    fields::Fields,
     json::JsonText,
     line::{self, LineCode, LineError},
 };
@@ -22,15 +23,15 @@ pub struct Customer {
     /// Who.
     pub id: CustomerId,
     /// Where e-mails go.
-    pub email: Option<String>,
+    pub email: Option<Arc<str>>,
     /// An IANA time zone; one that is not falls back where it is used.
     pub timezone: Option<String>,
     /// A language tag.
     pub locale: Option<String>,
     /// Whatever else callers know.
-    pub attributes: BTreeMap<String, JsonText>,
+    pub attributes: Fields,
     /// The devices that take push messages.
-    pub push: Vec<Subscription>,
+    pub push: Vec<Arc<Subscription>>,
 }
 
 /// One device that takes push messages, as a browser describes it.
@@ -58,7 +59,7 @@ pub struct CustomerUpdate {
     /// Who.
     pub id: CustomerId,
     /// The new address; `Some(None)` removes it.
-    pub email: Option<Option<String>>,
+    pub email: Option<Option<Arc<str>>>,
     /// The new time zone; `Some(None)` removes it.
     pub timezone: Option<Option<String>>,
     /// The new language tag; `Some(None)` removes it.
@@ -66,7 +67,7 @@ pub struct CustomerUpdate {
     /// The attributes to set; `None` removes one.
     pub attributes: BTreeMap<String, Option<JsonText>>,
     /// The new list of devices.
-    pub push: Option<Vec<Subscription>>,
+    pub push: Option<Vec<Arc<Subscription>>>,
 }
 
 impl Customer {
@@ -77,7 +78,7 @@ impl Customer {
             email: None,
             timezone: None,
             locale: None,
-            attributes: BTreeMap::new(),
+            attributes: Fields::new(),
             push: Vec::new(),
         }
     }
@@ -96,7 +97,7 @@ impl CustomerUpdate {
 struct Line {
     id: CustomerId,
     #[serde(default, deserialize_with = "email")]
-    email: Option<Option<String>>,
+    email: Option<Option<Arc<str>>>,
     #[serde(default, deserialize_with = "short_text")]
     timezone: Option<Option<String>>,
     #[serde(default, deserialize_with = "short_text")]
@@ -104,7 +105,7 @@ struct Line {
     #[serde(default, deserialize_with = "attributes")]
     attributes: BTreeMap<String, Option<JsonText>>,
     #[serde(default, deserialize_with = "push")]
-    push: Option<Vec<Subscription>>,
+    push: Option<Vec<Arc<Subscription>>>,
 }
 
 /// A subscription as `PushSubscription.toJSON()` writes it. When it expires is not kept: the push
@@ -118,8 +119,8 @@ struct BrowserSubscription {
     keys: PushKeys,
 }
 
-fn email<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    let email = Option::<String>::deserialize(deserializer)?;
+fn email<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Arc<str>>>, D::Error> {
+    let email = Option::<Arc<str>>::deserialize(deserializer)?;
     if email.as_deref().is_some_and(|email| !is_email(email)) {
         let message = format!(
             "an e-mail address is written like ann@example.com, at most {EMAIL_BYTES_MAX} bytes"
@@ -161,15 +162,18 @@ fn attributes<'de, D: Deserializer<'de>>(
     serde_json::from_str(object.as_str()).map_err(serde::de::Error::custom)
 }
 
-fn push<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Subscription>>, D::Error> {
+fn push<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<Arc<Subscription>>>, D::Error> {
     let list = Vec::<BrowserSubscription>::deserialize(deserializer)?;
     if list.len() > SUBSCRIPTIONS_MAX {
         let message = format!("a customer has at most {SUBSCRIPTIONS_MAX} push subscriptions");
         return Err(line::refuse(LineCode::TooLarge, message));
     }
-    let list: Vec<Subscription> =
-        list.into_iter().map(|it| Subscription { endpoint: it.endpoint, keys: it.keys }).collect();
-    for Subscription { endpoint, keys } in &list {
+    let whole = |it: BrowserSubscription| Subscription { endpoint: it.endpoint, keys: it.keys };
+    let list: Vec<Arc<Subscription>> = list.into_iter().map(whole).map(Arc::new).collect();
+    for it in &list {
+        let Subscription { endpoint, keys } = &**it;
         let parts = [endpoint, &keys.p256dh, &keys.auth];
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         if bytes > SUBSCRIPTION_BYTES_MAX || parts.iter().any(|part| part.is_empty()) {

@@ -1,5 +1,7 @@
 //! Events: what a customer did.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
@@ -28,7 +30,7 @@ pub struct Event {
     /// The idempotency key; without one nothing is a duplicate.
     pub id: Option<EventId>,
     /// What happened.
-    pub name: String,
+    pub name: Arc<str>,
     /// Who did it.
     pub customer: CustomerId,
     /// When; none: when it arrived.
@@ -51,7 +53,7 @@ struct Line {
     #[serde(default)]
     id: Option<EventId>,
     #[serde(deserialize_with = "name")]
-    name: String,
+    name: Arc<str>,
     customer: CustomerId,
     #[serde(default)]
     time: Option<Timestamp>,
@@ -59,13 +61,13 @@ struct Line {
     properties: JsonText,
 }
 
-fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
     let name = line::name(deserializer)?;
     if RESERVED.contains(&name.as_str()) {
         let message = format!("`{name}` is recorded by the engine and not accepted from outside");
         return Err(line::refuse(LineCode::ReservedEvent, message));
     }
-    Ok(name)
+    Ok(name.into())
 }
 
 /// Bounded once more: numbers are kept in their usual form, which may be longer than the line.
@@ -89,7 +91,7 @@ mod tests {
             "properties":{"total":12.50,"list":[ ]}}"#;
         let event = Event::parse(line).unwrap();
         assert_eq!(event.id.as_ref().map(EventId::as_str), Some("e1"));
-        assert_eq!((event.name.as_str(), event.customer.as_str()), ("buy", "17850"));
+        assert_eq!((&*event.name, event.customer.as_str()), ("buy", "17850"));
         assert_eq!(event.time, Timestamp::parse("2026-01-31T08:00:00Z").ok());
         assert_eq!(event.properties.as_str(), r#"{"total":12.5,"list":[]}"#);
         assert_eq!(decode::<Event>(&encode(&event)), Ok(event));

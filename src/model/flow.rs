@@ -1,6 +1,6 @@
 //! Flows: a segment, a trigger and the steps that follow.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     condition::Expression,
@@ -28,5 +28,5 @@ pub struct Flow {
     pub steps: Vec<Step>,
     /// The variables of the trigger that templates of the steps use, such as
     /// `trigger.properties.cart`: what an enrollment must remember of its event.
-    pub trigger_paths: BTreeSet<String>,
+    pub trigger_paths: BTreeSet<Arc<str>>,
 }

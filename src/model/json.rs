@@ -2,7 +2,7 @@
 
 mod plain;
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -25,7 +25,7 @@ pub enum BadJson {
 
 /// A JSON value as compact text, without duplicate keys and nested [`JSON_DEPTH_MAX`] at most.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JsonText(String);
+pub struct JsonText(Arc<str>);
 
 impl JsonText {
     /// Checks `text` and takes the white space out.
@@ -39,6 +39,11 @@ impl JsonText {
         Ok(value)
     }
 
+    /// Whether it nests deeper than so many levels.
+    pub fn is_deeper_than(&self, levels: usize) -> bool {
+        !opens_few(self.0.as_bytes(), levels) && self.depth() > levels
+    }
+
     /// How deep it nests: 0 for a plain value.
     pub fn depth(&self) -> usize {
         nesting(self.0.as_bytes()).max().unwrap_or(0)
@@ -46,12 +51,12 @@ impl JsonText {
 
     /// The text of `value`, which the caller keeps shallow: see [`JsonText::depth`].
     pub fn new(value: &serde_json::Value) -> Self {
-        Self(value.to_string())
+        Self(value.to_string().into())
     }
 
     /// The empty object.
     pub fn empty_object() -> Self {
-        Self("{}".to_owned())
+        Self("{}".into())
     }
 
     /// The compact text.
@@ -59,9 +64,67 @@ impl JsonText {
         &self.0
     }
 
+    /// What an object has under this key.
+    pub fn field(&self, key: &str) -> Option<Self> {
+        let mut reader = serde_json::Deserializer::from_str(&self.0);
+        // Whatever is no object has no fields.
+        reader.deserialize_map(Field(key)).ok().flatten().map(|found| Self(found.get().into()))
+    }
+
+    /// Whether it is `null`.
+    pub fn is_null(&self) -> bool {
+        &*self.0 == "null"
+    }
+
     /// The value.
     pub fn value(&self) -> serde_json::Value {
         read(&self.0).expect("a JsonText is checked when it is made")
+    }
+}
+
+/// Looks for one key of an object; what it has there is left as it stands.
+struct Field<'k>(&'k str);
+
+impl<'de> Visitor<'de> for Field<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(is_it) = fields.next_key_seed(Is(self.0))? {
+            if is_it {
+                found = Some(fields.next_value()?);
+            } else {
+                fields.next_value::<serde::de::IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a key is this one.
+struct Is<'k>(&'k str);
+
+impl<'de> DeserializeSeed<'de> for Is<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Is<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+        Ok(key == self.0)
     }
 }
 
@@ -86,7 +149,7 @@ impl<'de> Deserialize<'de> for JsonText {
         let mut text = String::new();
         if deserializer.is_human_readable() {
             Compact(&mut text).deserialize(deserializer)?;
-            return Ok(Self(text));
+            return Ok(Self(text.into()));
         }
         text = String::deserialize(deserializer)?;
         if too_deep_at(text.as_bytes()).is_some() {
@@ -94,7 +157,7 @@ impl<'de> Deserialize<'de> for JsonText {
         }
         // What serde_json ignores may have numbers that nothing holds.
         serde_json::from_str::<Discard>(&text).map_err(D::Error::custom)?;
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 }
 
@@ -106,7 +169,17 @@ pub fn read(text: &str) -> Result<serde_json::Value, serde_json::Error> {
 /// The offset of the first bracket that nests deeper than [`JSON_DEPTH_MAX`]. Needs no valid JSON,
 /// so that it can go before every reader that recurses.
 pub(super) fn too_deep_at(bytes: &[u8]) -> Option<usize> {
+    if opens_few(bytes, JSON_DEPTH_MAX) {
+        return None;
+    }
     nesting(bytes).position(|depth| depth > JSON_DEPTH_MAX)
+}
+
+/// Whether it has no more opening brackets than so many, wherever they stand. Most texts need no
+/// closer look.
+fn opens_few(bytes: &[u8], count: usize) -> bool {
+    let opens = |byte: &u8| usize::from(matches!(byte, b'[' | b'{'));
+    bytes.iter().map(opens).sum::<usize>() <= count
 }
 
 /// How many values a text holds, at most. Needs no valid JSON either.

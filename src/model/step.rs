@@ -1,6 +1,6 @@
 //! The kinds of step: the one file here that a new kind touches.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     parse::{At, Object, Report, whole},
@@ -15,6 +15,8 @@ pub struct Step {
     pub id: StepId,
     /// What it does.
     pub action: Action,
+    /// The variables that its templates use.
+    pub variables: Arc<[Arc<str>]>,
     /// The place of the step that follows in the flow's list; none: the end, which exits
     /// `completed`.
     pub next: Option<usize>,
@@ -135,7 +137,7 @@ pub struct Wait {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
     /// Why, `completed` unless the document says otherwise.
-    pub reason: String,
+    pub reason: Arc<str>,
 }
 
 impl Action {
@@ -153,9 +155,9 @@ impl Action {
     }
 
     /// The variables that its templates use.
-    pub fn variables(&self) -> BTreeSet<String> {
+    pub(super) fn variables(&self) -> Arc<[Arc<str>]> {
         let all = self.templates().into_iter().flat_map(Template::variables);
-        all.cloned().collect()
+        all.cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// How long it waits at least.
@@ -286,7 +288,7 @@ impl Exit {
         let reason = config.take("reason").map(|at| at.name(report));
         config.finish(report);
         let reason = whole(reason)?.unwrap_or_else(|| "completed".to_owned());
-        Some(Self { reason })
+        Some(Self { reason: reason.into() })
     }
 }
 

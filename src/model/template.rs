@@ -17,7 +17,9 @@ use minijinja::{
 
 use serde::Serialize;
 
-use super::{finding::Fault, json::JsonText};
+use plain::Plain;
+
+use super::{fields::Fields, finding::Fault};
 use crate::base::limits::{
     RENDERED_BYTES_MAX, TEMPLATE_BYTES_MAX, TEMPLATE_FUEL, TEMPLATE_INDENT_MAX,
     TEMPLATE_RECURSION_MAX,
@@ -71,9 +73,11 @@ const LISTED_BYTES_MIN: usize = 3;
 pub struct Template {
     source: Arc<str>,
     form: Form,
-    variables: BTreeSet<String>,
+    variables: BTreeSet<Arc<str>>,
     /// What renders it; or why it is not rendered, if it was stored before there were bounds.
     environment: Result<Arc<Environment<'static>>, RenderError>,
+    /// The same for those that need no library, as long as their values are of the usual kinds.
+    plain: Option<Arc<Plain>>,
 }
 
 impl Template {
@@ -108,7 +112,8 @@ impl Template {
                     (Ok(Arc::new(environment)), variables)
                 }
             };
-            Ok(Self { source: text.into(), form, variables, environment })
+            let plain = environment.is_ok().then(|| Plain::read(text)).flatten().map(Arc::new);
+            Ok(Self { source: text.into(), form, variables, environment, plain })
         });
         read.unwrap_or_else(|error| Err(vec![Fault::no_room(&error)]))
     }
@@ -121,13 +126,18 @@ impl Template {
     /// The variables it uses, with `trigger` for its synonym `event`: the fields such as
     /// `customer.email`, one name below `customer.attributes` and `trigger.properties` such as
     /// `customer.attributes.country`, or these two as a whole.
-    pub const fn variables(&self) -> &BTreeSet<String> {
+    pub const fn variables(&self) -> &BTreeSet<Arc<str>> {
         &self.variables
     }
 
     /// The text, with a value for each of [`Template::variables`]; null and missing are undefined,
     /// and to print what is undefined is an error.
-    pub fn render(&self, values: &BTreeMap<String, JsonText>) -> Result<String, RenderError> {
+    pub fn render(&self, values: &Fields) -> Result<String, RenderError> {
+        let plain = self.plain.as_ref().and_then(|plain| plain.render(values, self.form));
+        plain.map_or_else(|| self.render_by_library(values), Ok)
+    }
+
+    fn render_by_library(&self, values: &Fields) -> Result<String, RenderError> {
         let environment = self.environment.as_ref().map_err(Clone::clone)?;
         // A template can build values that nest deeply, which drop and print by recursion.
         let rendered = thread::with_room(|| {
@@ -268,7 +278,7 @@ fn explain(error: &minijinja::Error) -> RenderError {
     }
 }
 
-fn variables(environment: &Environment<'_>) -> Result<BTreeSet<String>, Vec<Fault>> {
+fn variables(environment: &Environment<'_>) -> Result<BTreeSet<Arc<str>>, Vec<Fault>> {
     let Ok(template) = environment.get_template(NAME) else { return Ok(BTreeSet::new()) };
     let (mut known, mut faults) = (BTreeSet::new(), Vec::new());
     let used: BTreeSet<String> = template.undeclared_variables(true).into_iter().collect();
@@ -276,7 +286,7 @@ fn variables(environment: &Environment<'_>) -> Result<BTreeSet<String>, Vec<Faul
     for name in used.iter().filter(|name| !globals.contains(name.as_str())) {
         match variable(name) {
             Ok(name) => {
-                known.insert(name);
+                known.insert(name.into());
             }
             Err(fault) => faults.push(fault),
         }
@@ -320,14 +330,14 @@ fn variable(used: &str) -> Result<String, Fault> {
 }
 
 /// Objects of objects from dotted names.
-fn context(values: &BTreeMap<String, JsonText>) -> Value {
+fn context(values: &Fields) -> Value {
     let mut objects = BTreeMap::<&str, BTreeMap<&str, Value>>::new();
     let mut below = BTreeMap::<(&str, &str), BTreeMap<String, Value>>::new();
     let mut top = BTreeMap::<&str, Value>::new();
     for object in ["customer", "trigger", "enrollment", "flow", "step"] {
         objects.insert(object, BTreeMap::new());
     }
-    for (name, json) in values {
+    for (name, json) in values.iter() {
         let value = json.value();
         let mut parts = name.splitn(3, '.');
         match (parts.next().unwrap_or_default(), parts.next(), parts.next(), value) {
@@ -379,6 +389,7 @@ fn jinja(value: serde_json::Value) -> Value {
 
 mod filters;
 mod growth;
+mod plain;
 mod size;
 #[cfg(test)]
 mod tests;

@@ -153,7 +153,7 @@ pub struct ChunkBuilder {
 impl ChunkBuilder {
     /// An empty chunk whose records happen at `base_time` or later.
     pub fn new(base_time: Timestamp) -> Self {
-        Self { base_time, last_time: base_time, count: 0, bytes: vec![0; HEADER_BYTES] }
+        Self { base_time, last_time: base_time, count: 0, bytes: room_for_one() }
     }
 
     /// Adds a record. Times never go back, and the caller asked [`ChunkBuilder::has_room`].
@@ -194,6 +194,13 @@ impl ChunkBuilder {
         assert!(self.count > 0, "a data chunk holds a record");
         write(ChunkKind::Data, stamp, self.base_time, self.count, self.bytes)
     }
+}
+
+/// A header to be filled in, with room for what most chunks hold.
+fn room_for_one() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(CHUNK_BYTES_MAX);
+    bytes.resize(HEADER_BYTES, 0);
+    bytes
 }
 
 /// The bytes of a fence.

@@ -37,6 +37,7 @@ pub(crate) mod prepare;
 pub(crate) mod pulse;
 pub(crate) mod salvage;
 pub(crate) mod segments;
+mod shelf;
 mod sled;
 pub(crate) mod snapshot;
 mod space;

@@ -5,7 +5,7 @@
 //! number of rows (varint), and for each row the bytes that its key shares with the key before
 //! (varint), the rest of the key (sized), the row (sized).
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use super::frame;
 use crate::base::{
@@ -21,8 +21,7 @@ const PREFIX: u8 = b'p';
 const PAGE_EXTRA_BYTES: usize = 32;
 const ROW_EXTRA_BYTES: usize = 12;
 
-/// The key of a row.
-pub type Key = Box<[u8]>;
+pub use crate::base::bytes::Key;
 
 /// A row, as the layers above define it.
 pub trait Row: Clone + PartialEq + Debug + Send + Sync + 'static {
@@ -33,8 +32,8 @@ pub trait Row: Clone + PartialEq + Debug + Send + Sync + 'static {
     /// Whether the row is absent from `now` on, whoever asks. It is dropped when its page is next
     /// written, so who gets a row asks this first.
     fn is_expired(&self, now: Timestamp) -> bool;
-    /// How many bytes `encode` appends. It is asked after every change, so a row that knows a cheap
-    /// upper bound says that instead.
+    /// How many bytes `encode` appends, or a little more. It is asked after every change, so a row
+    /// that knows it without encoding says so.
     fn weight(&self) -> usize {
         let mut out = Vec::new();
         self.encode(&mut out);
@@ -47,7 +46,10 @@ pub trait Row: Clone + PartialEq + Debug + Send + Sync + 'static {
 pub struct Page<R> {
     lower: Key,
     lsn: Lsn,
-    rows: Vec<Slot<R>>,
+    /// How the key of each row begins: most of a search needs no more, and finds it side by side.
+    heads: Vec<u128>,
+    /// Shared with a copy of the page, until one of them changes the row.
+    rows: Vec<Arc<Slot<R>>>,
     bytes: usize,
 }
 
@@ -67,7 +69,8 @@ impl<R> Slot<R> {
 
 impl<R: Row> Page<R> {
     pub(super) fn empty(lower: Key) -> Self {
-        Self { lower, lsn: Lsn::ZERO, rows: Vec::new(), bytes: PAGE_EXTRA_BYTES }
+        let (heads, rows) = (Vec::new(), Vec::new());
+        Self { lower, lsn: Lsn::ZERO, heads, rows, bytes: PAGE_EXTRA_BYTES }
     }
 
     /// The least key that may be in it; empty for the first page.
@@ -88,7 +91,7 @@ impl<R: Row> Page<R> {
     /// The rows from `from` on, in order.
     pub(super) fn rows_from(&self, from: &[u8]) -> impl Iterator<Item = (&Key, &R)> {
         let start = self.rows.partition_point(|slot| *slot.key < *from);
-        self.rows.iter().skip(start).map(Slot::entry)
+        self.rows.iter().skip(start).map(|slot| slot.entry())
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Option<&R> {
@@ -103,14 +106,15 @@ impl<R: Row> Page<R> {
         match self.find(key) {
             Ok(at) => {
                 let slot = self.rows.get_mut(at).expect("the row was found there");
+                let slot = Arc::make_mut(slot);
                 change(&mut slot.row);
                 self.bytes -= slot.bytes;
-                match &slot.row {
-                    Some(row) => {
-                        slot.bytes = row_bytes(key, row.weight());
-                        self.bytes += slot.bytes;
-                    }
-                    None => drop(self.rows.remove(at)),
+                if let Some(row) = &slot.row {
+                    slot.bytes = row_bytes(key, row.weight());
+                    self.bytes += slot.bytes;
+                } else {
+                    self.heads.remove(at);
+                    self.rows.remove(at);
                 }
             }
             Err(at) => {
@@ -119,7 +123,8 @@ impl<R: Row> Page<R> {
                 if let Some(it) = &row {
                     let bytes = row_bytes(key, it.weight());
                     self.bytes += bytes;
-                    self.rows.insert(at, Slot { key: key.into(), row, bytes });
+                    self.heads.insert(at, head_of(key));
+                    self.rows.insert(at, Arc::new(Slot { key: Key::from_slice(key), row, bytes }));
                 }
             }
         }
@@ -137,23 +142,42 @@ impl<R: Row> Page<R> {
             half < below
         });
         let at = at.unwrap_or(1).clamp(1, self.rows.len() - 1);
-        let rows = self.rows.split_off(at);
+        let (heads, rows) = (self.heads.split_off(at), self.rows.split_off(at));
         let lower = rows.first().expect("a row is left for the upper half").key.clone();
         let moved: usize = rows.iter().map(|slot| slot.bytes).sum();
         self.bytes -= moved;
-        Some(Self { lower, lsn: self.lsn, rows, bytes: PAGE_EXTRA_BYTES + moved })
+        Some(Self { lower, lsn: self.lsn, heads, rows, bytes: PAGE_EXTRA_BYTES + moved })
     }
 
     /// Drops the rows at or above `upper`: a crash between the two writes of a split leaves them.
     pub(super) fn cut(&mut self, upper: &[u8]) {
         let keep = self.rows.partition_point(|slot| *slot.key < *upper);
+        self.heads.truncate(keep);
         let dropped: usize = self.rows.drain(keep..).map(|slot| slot.bytes).sum();
         self.bytes -= dropped;
     }
 
     fn find(&self, key: &[u8]) -> Result<usize, usize> {
-        self.rows.binary_search_by(|slot| (*slot.key).cmp(key))
+        let head = head_of(key);
+        let from = self.heads.partition_point(|it| *it < head);
+        let alike = self.heads.iter().skip(from).take_while(|it| **it == head).count();
+        let alike = self.rows.get(from..from + alike).expect("each row has its head");
+        match alike.binary_search_by(|slot| (*slot.key).cmp(key)) {
+            Ok(at) => Ok(from + at),
+            Err(at) => Err(from + at),
+        }
     }
+}
+
+/// The first sixteen bytes, or the key and zeros: keys compare as their heads do, unless those are
+/// equal.
+pub(super) fn head_of(key: &[u8]) -> u128 {
+    if let Some(head) = key.first_chunk() {
+        return u128::from_be_bytes(*head);
+    }
+    let mut head = [0; 16];
+    head.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    u128::from_be_bytes(head)
 }
 
 fn row_bytes(key: &[u8], row: usize) -> usize {
@@ -178,7 +202,7 @@ pub(crate) fn page_lower(key: &[u8]) -> Option<&[u8]> {
 /// `now` is the time of the checkpoint, not of the writing: a replay from there still asks for rows
 /// that expired in between.
 pub fn encode_page<R: Row>(page: &Page<R>, now: Timestamp) -> (Vec<u8>, Vec<u8>) {
-    let live = || page.rows.iter().map(Slot::entry).filter(|(_, row)| !row.is_expired(now));
+    let live = || page.rows.iter().map(|slot| slot.entry()).filter(|(_, row)| !row.is_expired(now));
     let value = frame::seal(MAGIC, VERSION, |out| {
         out.extend_from_slice(&page.lsn.0.to_be_bytes());
         put_varint(out, u64::try_from(live().count()).expect("a page has few rows"));
@@ -202,7 +226,7 @@ pub fn encode_page<R: Row>(page: &Page<R>, now: Timestamp) -> (Vec<u8>, Vec<u8>)
 /// Reads the page stored under the lower bound `lower`.
 pub fn decode_page<R: Row>(lower: &[u8], value: &[u8]) -> Result<Page<R>, Malformed> {
     let mut reader = frame::open(MAGIC, VERSION, value)?;
-    let mut page = Page::empty(lower.into());
+    let mut page = Page::empty(Key::from_slice(lower));
     page.lsn = Lsn(reader.u64()?);
     let count = reader.varint()?;
     for _ in 0..count {
@@ -211,14 +235,16 @@ pub fn decode_page<R: Row>(lower: &[u8], value: &[u8]) -> Result<Page<R>, Malfor
             .unwrap_or_default()
             .split_at_checked(reader.length()?)
             .ok_or(Malformed("a key that shares more than there is"))?;
-        let key: Key = [prefix, reader.sized()?].concat().into();
+        let mut key = Key::from_slice(prefix);
+        key.extend_from_slice(reader.sized()?);
         if !previous.map_or(*page.lower <= *key, |previous| *previous < *key) {
             return Err(Malformed("rows out of order"));
         }
         let row = reader.sized()?;
         let bytes = row_bytes(&key, row.len());
         page.bytes += bytes;
-        page.rows.push(Slot { key, row: Some(R::decode(row)?), bytes });
+        page.heads.push(head_of(&key));
+        page.rows.push(Arc::new(Slot { key, row: Some(R::decode(row)?), bytes }));
     }
     reader.end()?;
     Ok(page)

@@ -9,16 +9,12 @@
 //! right page before the left one; a crash in between leaves rows in the left page that the right
 //! one has too, and they are dropped when the left page is loaded.
 
-use std::{
-    cell::Cell,
-    collections::BTreeMap,
-    ops::Bound::{Excluded, Included, Unbounded},
-    sync::Arc,
-};
+use std::{cell::Cell, sync::Arc};
 
 use super::{
     Error, Key, Page, Row, Store, Tree,
     page::{decode_page, page_key, page_lower},
+    shelf::{Shelf, Stretch},
 };
 use crate::base::{Lsn, bytes::Malformed, planted::is_planted};
 
@@ -55,7 +51,11 @@ struct Slot<R> {
     used: Cell<bool>,
 }
 
-impl<R> Slot<R> {
+impl<R: Row> Stretch for Slot<R> {
+    fn lower(&self) -> &Key {
+        self.page.lower()
+    }
+
     fn covers(&self, key: &[u8]) -> bool {
         self.upper.as_ref().is_none_or(|upper| *key < **upper)
     }
@@ -64,14 +64,14 @@ impl<R> Slot<R> {
 /// The rows of one partition.
 #[derive(Debug)]
 pub struct Table<R> {
-    slots: BTreeMap<Key, Slot<R>>,
+    slots: Shelf<Slot<R>>,
     resident_bytes: usize,
     /// Bytes of pages that the running checkpoint holds and the cache has changed since.
     copied_bytes: usize,
     dirty_bytes: usize,
     clean_pages: usize,
-    /// Where eviction goes on.
-    hand: Key,
+    /// The place at which eviction goes on.
+    hand: usize,
 }
 
 impl<R: Row> Default for Table<R> {
@@ -84,22 +84,27 @@ impl<R: Row> Table<R> {
     /// A table with nothing resident.
     pub fn new() -> Self {
         Self {
-            slots: BTreeMap::new(),
+            slots: Shelf::new(),
             resident_bytes: 0,
             copied_bytes: 0,
             dirty_bytes: 0,
             clean_pages: 0,
-            hand: Key::default(),
+            hand: 0,
         }
     }
 
     /// The row at `key`, as far as the cache knows.
     pub fn get(&self, key: &[u8]) -> Found<'_, R> {
-        let Some(slot) = self.slot(key) else {
+        let Some(slot) = self.slots.covering(key) else {
             return Found::Missing;
         };
         slot.used.set(true);
         slot.page.get(key).map_or(Found::Absent, Found::Row)
+    }
+
+    /// Whether the page of this key is in the cache.
+    pub fn is_resident(&self, key: &[u8]) -> bool {
+        self.slots.covering(key).is_some()
     }
 
     /// Makes the pages of all `keys` resident. In the order of the keys is fastest.
@@ -114,12 +119,7 @@ impl<R: Row> Table<R> {
     /// Changes the row at `key`, which must be resident, as the record at `lsn` says; does nothing
     /// where the page had that record already when it was loaded.
     pub fn update(&mut self, lsn: Lsn, key: &[u8], change: impl FnOnce(&mut Option<R>)) {
-        let (lower, slot) = self
-            .slots
-            .range_mut::<[u8], _>((Unbounded, Included(key)))
-            .next_back()
-            .expect(RESIDENT);
-        assert!(slot.covers(key), "{RESIDENT}");
+        let slot = self.slots.covering_mut(key).expect(RESIDENT);
         slot.used.set(true);
         if lsn <= slot.base && !is_planted!("drop_page_lsn") {
             return;
@@ -136,7 +136,7 @@ impl<R: Row> Table<R> {
         self.dirty_bytes += after;
         self.resident_bytes = self.resident_bytes - before + after;
         if crate::base::limits::PAGE_BYTES_MAX < after {
-            let lower = lower.clone();
+            let lower = slot.page.lower().clone();
             self.split(lower);
         }
     }
@@ -151,10 +151,10 @@ impl<R: Row> Table<R> {
         limit: usize,
     ) -> Result<Vec<(Key, R)>, Error> {
         let mut found = Vec::new();
-        let mut from: Key = from.into();
+        let mut from = Key::from_slice(from);
         loop {
             self.load(store, &from)?;
-            let slot = self.slot(&from).expect(RESIDENT);
+            let slot = self.slots.covering(&from).expect(RESIDENT);
             slot.used.set(true);
             for (key, row) in slot.page.rows_from(&from) {
                 if found.len() == limit || to.is_some_and(|to| to <= &**key) {
@@ -175,16 +175,14 @@ impl<R: Row> Table<R> {
     /// Takes every changed page, right before left, in the order in which they must be written.
     pub fn checkpoint(&mut self) -> Vec<Arc<Page<R>>> {
         let mut taken = Vec::new();
-        for slot in self.slots.values_mut().rev() {
-            match slot.state {
-                State::Clean => {}
-                State::Writing => panic!("a checkpoint ends before the next one begins"),
-                State::Dirty => {
-                    slot.state = State::Writing;
-                    taken.push(Arc::clone(&slot.page));
-                }
+        self.slots.each_from_last(|slot| match slot.state {
+            State::Clean => {}
+            State::Writing => panic!("a checkpoint ends before the next one begins"),
+            State::Dirty => {
+                slot.state = State::Writing;
+                taken.push(Arc::clone(&slot.page));
             }
-        }
+        });
         self.dirty_bytes = 0;
         if is_planted!("left_page_first") {
             taken.reverse();
@@ -198,7 +196,7 @@ impl<R: Row> Table<R> {
             state == State::Writing
                 || is_planted!("stale_cache_after_eviction") && state == State::Dirty
         };
-        for slot in self.slots.values_mut().filter(|slot| is_written(slot.state)) {
+        for slot in self.slots.iter_mut().filter(|slot| is_written(slot.state)) {
             slot.state = State::Clean;
             self.clean_pages += 1;
         }
@@ -235,13 +233,8 @@ impl<R: Row> Table<R> {
         self.resident_bytes + self.copied_bytes
     }
 
-    fn slot(&self, key: &[u8]) -> Option<&Slot<R>> {
-        let (_, slot) = self.slots.range::<[u8], _>((Unbounded, Included(key))).next_back()?;
-        slot.covers(key).then_some(slot)
-    }
-
     fn load(&mut self, store: &dyn Store, key: &[u8]) -> Result<(), Error> {
-        if self.slot(key).is_some() {
+        if self.is_resident(key) {
             return Ok(());
         }
         let stored = store.at_or_below(Tree::Rows, &page_key(key))?;
@@ -253,24 +246,20 @@ impl<R: Row> Table<R> {
         };
         let above = store.above(Tree::Rows, &page_key(key))?;
         let above = above.as_ref().and_then(|(key, _)| page_lower(key));
-        let resident = self.slots.range::<[u8], _>((Excluded(key), Unbounded)).next();
-        let resident = resident.map(|(lower, _)| &**lower);
-        let upper: Option<Key> = above.into_iter().chain(resident).min().map(Into::into);
+        let resident = self.slots.next(key).map(|slot| &**slot.page.lower());
+        let upper = above.into_iter().chain(resident).min().map(Key::from_slice);
         if let Some(upper) = &upper {
             page.cut(upper);
         }
         self.resident_bytes += page.bytes();
         self.clean_pages += 1;
-        let lower = page.lower().clone();
-        let slot = Slot {
+        self.slots.insert(Slot {
             base: page.lsn(),
             page: Arc::new(page),
             upper,
             state: State::Clean,
             used: Cell::new(true),
-        };
-        let replaced = self.slots.insert(lower, slot);
-        assert!(replaced.is_none(), "a page that is resident covers its keys");
+        });
         Ok(())
     }
 
@@ -278,7 +267,7 @@ impl<R: Row> Table<R> {
     fn split(&mut self, lower: Key) {
         let mut work = vec![lower];
         while let Some(lower) = work.pop() {
-            let slot = self.slots.get_mut(&lower).expect(RESIDENT);
+            let slot = self.slots.at_mut(&lower).expect(RESIDENT);
             let before = slot.page.bytes();
             let Some(right) = Arc::make_mut(&mut slot.page).split() else {
                 continue;
@@ -291,19 +280,21 @@ impl<R: Row> Table<R> {
             self.dirty_bytes += grown;
             let page = Arc::new(right);
             let slot = Slot { page, upper, base, state: State::Dirty, used: Cell::new(true) };
-            self.slots.insert(at.clone(), slot);
+            self.slots.insert(slot);
             work.extend([lower, at]);
         }
     }
 
-    /// Moves the hand one page on; gives that page if it may go.
+    /// Moves the hand one place on; gives the page that was there if it may go.
     fn victim(&mut self) -> Option<Key> {
-        let ahead = (Excluded(&*self.hand), Unbounded);
-        let next = self.slots.range::<[u8], _>(ahead).next();
-        let (lower, slot) = next.or_else(|| self.slots.first_key_value())?;
+        let Some(place) = self.slots.at_place(self.hand) else {
+            self.hand = 0;
+            return None;
+        };
+        self.hand += 1;
+        let slot = place?;
         let may_go = slot.state == State::Clean && !slot.used.replace(false);
-        self.hand = lower.clone();
-        may_go.then(|| self.hand.clone())
+        may_go.then(|| slot.page.lower().clone())
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Timers {
     loaded: BTreeSet<(Timestamp, Vec<u8>)>,
     /// Those of them that the running checkpoint makes superfluous.
     finished: Vec<Vec<u8>>,
+    /// When the first stored piece above `reach` begins; not known until somebody has looked.
+    stored_due: Option<Option<Timestamp>>,
 }
 
 impl Timers {
@@ -90,6 +92,7 @@ impl Timers {
             span: span.max(Span::millis(1)),
             loaded: BTreeSet::new(),
             finished: Vec::new(),
+            stored_due: None,
         }
     }
 
@@ -123,7 +126,11 @@ impl Timers {
         if let Some(timer) = self.nearest() {
             return Ok(Some(timer.due));
         }
-        let stored = next_piece(store, &self.reach)?.and_then(|(key, _)| first_due(&key));
+        let stored = match self.stored_due {
+            Some(known) => known,
+            None => next_piece(store, &self.reach)?.and_then(|(key, _)| first_due(&key)),
+        };
+        self.stored_due = Some(stored);
         let saving = self.saving.iter().filter(|piece| self.reach < piece.key);
         let memory = self.near.first().into_iter().chain(self.unsaved.first());
         let dues = memory.map(|timer| timer.due).chain(saving.map(Piece::first_due));
@@ -151,6 +158,7 @@ impl Timers {
     /// hold no live timer any more, for the caller to remove.
     pub fn written(&mut self) -> Vec<Vec<u8>> {
         self.saving.clear();
+        self.stored_due = None;
         std::mem::take(&mut self.finished)
     }
 
@@ -196,6 +204,7 @@ impl Timers {
         };
         self.near.extend(self.unsaved.range(least(self.horizon)..least(horizon)));
         self.horizon = horizon;
+        self.stored_due = None;
         let before = std::mem::replace(&mut self.reach, reach);
         self.reach_saving(Some(&before));
         Ok(())

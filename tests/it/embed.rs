@@ -177,7 +177,7 @@ fn await_record(onward: &Onward, id: EnrollmentId, name: &str) -> Vec<Logged> {
 fn ended(onward: &Onward, id: EnrollmentId) -> Option<String> {
     let enrollment = onward.enrollment(id).unwrap().wait().unwrap().unwrap();
     match enrollment.phase {
-        Phase::Ended { reason, .. } => Some(reason),
+        Phase::Ended { reason, .. } => Some(reason.to_string()),
         Phase::Entering | Phase::Waiting { .. } | Phase::Sending { .. } => None,
     }
 }

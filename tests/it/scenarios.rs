@@ -182,8 +182,8 @@ fn attempt(delivery: &Delivery, script: &script::Outcomes) -> (String, Outcome) 
         Err(outcome) => return (format!("no message: {}", words(&outcome)), outcome),
     };
     let (kind, address) = match &message.recipient {
-        Recipient::Email(address) => ("e-mail", address),
-        Recipient::Push(subscription) => ("push", &subscription.endpoint),
+        Recipient::Email(address) => ("e-mail", &**address),
+        Recipient::Push(subscription) => ("push", &*subscription.endpoint),
     };
     let text = match &message.content {
         Content::Email { subject, text, html, .. } => {
@@ -194,7 +194,7 @@ fn attempt(delivery: &Delivery, script: &script::Outcomes) -> (String, Outcome) 
     };
     let text = format!("{kind} to {address}: {}", text.join(" "));
     let scripted = [Some(delivery.attempt), None].into_iter();
-    let scripted = scripted.filter_map(|attempt| script.get(&(address.clone(), attempt))).next();
+    let scripted = scripted.filter_map(|attempt| script.get(&(address.to_owned(), attempt))).next();
     let sent = Outcome::Sent { hash: ContentHash::of(text.as_bytes()) };
     (text, scripted.cloned().unwrap_or(sent))
 }

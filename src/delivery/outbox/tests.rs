@@ -53,7 +53,7 @@ fn with_subject(subject: &str) -> Content {
 }
 
 fn built(recipient: &str, content: Content) -> Result<String, Outcome> {
-    let recipient = Recipient::Email(recipient.to_owned());
+    let recipient = Recipient::Email(recipient.into());
     let bytes = eml::build(&message("e0-1234.3", recipient, content))?;
     assert!(bytes.split(|byte| *byte == b'\n').all(|line| line.len() <= 999), "a long line");
     Ok(String::from_utf8(bytes).unwrap())

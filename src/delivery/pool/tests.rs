@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 type Report = (DeliveryId, u32, Outcome);
 
 /// A pool and what it reports.
-fn pool(channels: &Channels, workers: usize) -> (Pool, crossbeam_channel::Receiver<Report>) {
+fn pool(channels: &Channels, workers: usize) -> (Pool, Receiver<Report>) {
     let (reports, reported) = crossbeam_channel::unbounded();
     let report = move |id, attempt, outcome| reports.send((id, attempt, outcome)).unwrap();
     (Pool::start(channels, workers, report).unwrap(), reported)
@@ -138,7 +138,7 @@ fn a_panic_and_a_long_error_come_back_as_outcomes_and_the_worker_goes_on() {
 #[tokio::test]
 async fn a_send_without_answer_is_deferred() {
     let silent = Delivery { attempt: 4, ..mail(1) };
-    let outcome = attempt(Arc::new(Broken), silent, Duration::ZERO).await;
+    let outcome = Attempt::new(Arc::new(Broken), silent).answer_within(Duration::ZERO).await;
     let error = "channel broken gave no answer within 0 s".to_owned();
     assert_eq!(outcome, Outcome::Broken { error });
 }

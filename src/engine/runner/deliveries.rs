@@ -87,9 +87,7 @@ impl Deliveries {
                 return Ok(());
             }
             let is_out = self.out.contains_key(&next.id);
-            if !is_out && let Some(delivery) = partition.delivery(next)? {
-                let flying = partition.state.memory.in_flight.get(&(next.round, next.id));
-                let flying = *flying.expect("a delivery that is handed out is in flight");
+            if !is_out && let Some((delivery, flying)) = partition.delivery(next)? {
                 if (self.outbound)(delivery).is_err() {
                     return Ok(());
                 }

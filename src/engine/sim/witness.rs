@@ -142,7 +142,7 @@ impl Witness {
         let seen = self.events.entry(number).or_default();
         seen.push(lsn);
         self.customers.entry(it.customer.clone()).or_default();
-        if it.name == "a" && !it.too_old && seen.len() == 1 && self.flows.contains_key("each") {
+        if &*it.name == "a" && !it.too_old && seen.len() == 1 && self.flows.contains_key("each") {
             self.owed.insert(number);
         }
         match &it.id {

@@ -1,5 +1,7 @@
 //! What a record makes of an enrollment's phase.
 
+use std::sync::Arc;
+
 use super::Applied;
 use crate::machine::{
     record::{DeliveryRequested, Record},
@@ -19,7 +21,7 @@ impl Applied {
             }
             Record::WaitEnded(_) => *phase = Phase::Entering,
             Record::Exited(it) => {
-                *phase = Phase::Ended { reason: it.reason.clone(), at: self.time };
+                *phase = Phase::Ended { reason: Arc::clone(&it.reason), at: self.time };
             }
             Record::DeliveryRequested(it) => self.requested(phase, it),
             Record::DeliveryAttempted(it) => set_stage(phase, it.subscription, |open| {
@@ -62,7 +64,7 @@ impl Applied {
                 *phase = Phase::Sending {
                     step: it.at.step,
                     time: self.time,
-                    values: it.values.clone(),
+                    values: Arc::clone(&it.values),
                     deliveries: vec![open],
                 };
             }

@@ -1,5 +1,7 @@
 //! Forms of records that are no longer written, and are read for ever.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Back, Enrolled, Record, TriggerData};
@@ -15,7 +17,7 @@ struct EnrolledV1 {
     version: u32,
     key: Option<String>,
     campaign: Option<u32>,
-    trigger: TriggerData,
+    trigger: Arc<TriggerData>,
 }
 
 impl From<EnrolledV1> for Enrolled {

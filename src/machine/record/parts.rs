@@ -1,12 +1,12 @@
 //! What several records are made of.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{EnrollmentId, EventId, Lsn, PartitionId, Timestamp},
-    model::JsonText,
+    model::Fields,
 };
 
 /// A distance back in the log: how many records before the one that holds it.
@@ -96,11 +96,11 @@ pub struct TriggerData {
     /// The event's id.
     pub id: Option<EventId>,
     /// The event's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// The event's time.
     pub time: Option<Timestamp>,
     /// The values of exactly those `trigger.properties` variables that the version's steps use.
-    pub values: BTreeMap<String, JsonText>,
+    pub values: Fields,
 }
 
 impl Source {

@@ -1,6 +1,6 @@
 //! Records and rows of every kind with anything in them.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::{collection::vec, option::of, prelude::*, sample::select};
 
@@ -14,7 +14,7 @@ use crate::{
         record::*,
         row::{CustomerRow, DeadLetter, Enrollment, Entry, Open, Phase, Row, Stage},
     },
-    model::{Activity, Customer, JsonText, PushKeys, Subscription},
+    model::{Activity, Customer, Fields, JsonText, PushKeys, Subscription},
 };
 
 fn time() -> impl Strategy<Value = Timestamp> {
@@ -65,8 +65,12 @@ fn json() -> impl Strategy<Value = JsonText> {
     value.prop_map(|value| JsonText::new(&value))
 }
 
-fn values() -> impl Strategy<Value = BTreeMap<String, JsonText>> {
-    prop::collection::btree_map(".{0,20}", json(), 0..4)
+fn text(pattern: &'static str) -> impl Strategy<Value = Arc<str>> {
+    pattern.prop_map(Arc::from)
+}
+
+fn values() -> impl Strategy<Value = Fields> {
+    vec((text(".{0,20}"), json()), 0..4).prop_map(|fields| fields.into_iter().collect())
 }
 
 fn source() -> impl Strategy<Value = Source> {
@@ -83,19 +87,21 @@ fn at() -> impl Strategy<Value = At> {
 }
 
 fn trigger() -> impl Strategy<Value = TriggerData> {
-    let parts = (of(event_id()), ".{0,20}", of(time()), values());
+    let parts = (of(event_id()), text(".{0,20}"), of(time()), values());
     parts.prop_map(|(id, name, time, values)| TriggerData { id, name, time, values })
 }
 
-fn subscription() -> impl Strategy<Value = Subscription> {
-    (".{0,20}", ".{0,20}", ".{0,20}").prop_map(|(endpoint, p256dh, auth)| Subscription {
-        endpoint,
-        keys: PushKeys { p256dh, auth },
+fn subscription() -> impl Strategy<Value = Arc<Subscription>> {
+    (".{0,20}", ".{0,20}", ".{0,20}").prop_map(|(endpoint, p256dh, auth)| {
+        Arc::new(Subscription { endpoint, keys: PushKeys { p256dh, auth } })
     })
 }
 
 fn recipient() -> impl Strategy<Value = Recipient> {
-    prop_oneof![".{0,20}".prop_map(Recipient::Email), subscription().prop_map(Recipient::Push)]
+    prop_oneof![
+        text(".{0,20}").prop_map(Recipient::Email),
+        subscription().prop_map(Recipient::Push)
+    ]
 }
 
 fn inputs() -> impl Strategy<Value = Record> {
@@ -143,12 +149,13 @@ fn definitions() -> impl Strategy<Value = Record> {
 fn happenings() -> impl Strategy<Value = Record> {
     let field = || of(of(".{0,20}"));
     let attributes = prop::collection::btree_map(".{0,9}", of(json()), 0..4);
-    let changed = (source(), customer_id(), any::<bool>(), (field(), field(), field()), attributes);
+    let email = of(of(text(".{0,20}")));
+    let changed = (source(), customer_id(), any::<bool>(), (email, field(), field()), attributes);
     let changed = (changed, of(vec(subscription(), 0..3))).prop_map(|(changed, push)| {
         let (source, customer, created, (email, timezone, locale), attributes) = changed;
         CustomerChanged { source, customer, created, email, timezone, locale, attributes, push }
     });
-    let received = (source(), customer_id(), of(event_id()), ".{0,20}", of(time()), json());
+    let received = (source(), customer_id(), of(event_id()), text(".{0,20}"), of(time()), json());
     let received = (received, any::<(bool, bool, bool, bool)>()).prop_map(|(received, flags)| {
         let (source, customer, id, name, time, properties) = received;
         let (created, too_old, first, counted) = flags;
@@ -188,13 +195,14 @@ fn steps() -> impl Strategy<Value = Record> {
     prop_oneof![
         (enrolled, any::<Option<u32>>(), of(keys)).prop_map(|(enrolled, campaign, keys)| {
             let (event, customer, (place, flow, version), key, trigger) = enrolled;
+            let trigger = Arc::new(trigger);
             Enrolled { event, customer, place, flow, version, key, campaign, trigger, keys }.into()
         }),
         (at(), time(), of(".{0,9}"), of(".{0,9}")).prop_map(|(at, due, zone, zone_data)| {
             WaitStarted { at, due, zone, zone_data }.into()
         }),
         (at(), time(), back()).prop_map(|(at, due, set)| WaitEnded { at, due, set }.into()),
-        (at(), any::<bool>(), ".{0,20}")
+        (at(), any::<bool>(), text(".{0,20}"))
             .prop_map(|(at, by_step, reason)| { Exited { at, by_step, reason }.into() }),
     ]
 }
@@ -204,6 +212,7 @@ fn deliveries() -> impl Strategy<Value = Record> {
     prop_oneof![
         (at(), any::<(u16, u16, u32)>(), recipient(), values()).prop_map(
             |(at, (subscription, subscriptions, round), recipient, values)| {
+                let values = Arc::new(values);
                 DeliveryRequested { at, subscription, subscriptions, round, recipient, values }
                     .into()
             }
@@ -241,7 +250,8 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
 
 fn customer() -> impl Strategy<Value = Customer> {
     let field = || of(".{0,20}");
-    (customer_id(), (field(), field(), field()), values(), vec(subscription(), 0..3)).prop_map(
+    let email = of(text(".{0,20}"));
+    (customer_id(), (email, field(), field()), values(), vec(subscription(), 0..3)).prop_map(
         |(id, (email, timezone, locale), attributes, push)| Customer {
             id,
             email,
@@ -281,9 +291,12 @@ fn phase() -> impl Strategy<Value = Phase> {
             set
         }),
         (any::<u32>(), time(), values(), vec(open, 0..3)).prop_map(
-            |(step, time, values, deliveries)| Phase::Sending { step, time, values, deliveries }
+            |(step, time, values, deliveries)| {
+                let values = Arc::new(values);
+                Phase::Sending { step, time, values, deliveries }
+            }
         ),
-        (".{0,20}", time()).prop_map(|(reason, at)| Phase::Ended { reason, at }),
+        (text(".{0,20}"), time()).prop_map(|(reason, at)| Phase::Ended { reason, at }),
     ]
 }
 
@@ -293,6 +306,7 @@ fn enrollment() -> impl Strategy<Value = Enrollment> {
     (who, when, any::<(u32, u32, u32, Option<u32>)>(), phase()).prop_map(
         |(who, (started_at, event, latest), (flow, version, visits, campaign), phase)| {
             let (customer, key, trigger) = who;
+            let trigger = Arc::new(trigger);
             Enrollment {
                 customer,
                 flow,
@@ -317,7 +331,7 @@ pub(super) fn row() -> impl Strategy<Value = Row> {
     prop_oneof![
         ".{0,40}".prop_map(Row::Document),
         (customer(), any::<(u32, bool)>()).prop_map(|(customer, (names, overflowed))| {
-            Row::Customer(CustomerRow { customer, names, overflowed })
+            Row::Customer(Box::new(CustomerRow { customer, names, overflowed }))
         }),
         activity.prop_map(|(count, first, last, times)| {
             Row::Activity(Activity { count, first, last, times })

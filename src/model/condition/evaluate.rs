@@ -1,7 +1,6 @@
 //! From facts to an answer: fill the slots, run what was compiled, keep count of what it reads.
 
 use std::{
-    cell::OnceCell,
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -29,13 +28,14 @@ use crate::base::{
     bytes::length_of,
     limits::{CONDITION_READS_MAX, ERROR_BYTES_MAX, EVENT_READS_MAX},
 };
+use crate::model::Fields;
 
 /// What a read costs besides the bytes it reads.
 const READ_COST: u64 = 16;
 
 /// The value of a compiled expression.
 pub(super) fn value(compiled: &Compiled, facts: &Facts<'_>) -> Result<Value, Unknown> {
-    let filler = Filler { facts, properties: OnceCell::new() };
+    let filler = Filler { facts };
     let slots = compiled.slots.iter().map(|slot| filler.fill(slot)).collect();
     let before = facts.reads.get();
     let max = CONDITION_READS_MAX.min(EVENT_READS_MAX.saturating_sub(before));
@@ -107,7 +107,6 @@ impl Filled {
 
 struct Filler<'f, 'a> {
     facts: &'f Facts<'a>,
-    properties: OnceCell<serde_json::Value>,
 }
 
 impl Filler<'_, '_> {
@@ -158,7 +157,7 @@ impl Filler<'_, '_> {
             Root::EventId => {
                 text(self.facts.event.and_then(|event| Some(event.id.as_ref()?.as_str())))
             }
-            Root::EventName => text(self.facts.event.map(|event| event.name.as_str())),
+            Root::EventName => text(self.facts.event.map(|event| &*event.name)),
             Root::EventTime => {
                 let time = self.facts.event.map(|event| event.time.unwrap_or(self.facts.now));
                 Content { value: time_or_null(time), cost: 0 }
@@ -172,8 +171,8 @@ impl Filler<'_, '_> {
     fn attribute(&self, keys: &[String]) -> Content {
         let attributes = self.facts.customer.map(|customer| &customer.attributes);
         let Some((key, below)) = keys.split_first() else {
-            let all = attributes.into_iter().flatten();
-            let all = all.map(|(key, value)| (key.clone(), value.value())).collect();
+            let all = attributes.into_iter().flat_map(Fields::iter);
+            let all = all.map(|(key, value)| (key.to_string(), value.value())).collect();
             return json(&serde_json::Value::Object(all));
         };
         let found = attributes.and_then(|attributes| attributes.get(key));
@@ -181,10 +180,12 @@ impl Filler<'_, '_> {
     }
 
     fn property(&self, keys: &[String]) -> Content {
-        let properties = self.properties.get_or_init(|| {
-            self.facts.event.map_or(serde_json::Value::Null, |event| event.properties.value())
-        });
-        json(below_keys(properties, keys))
+        let properties = self.facts.event.map(|event| &event.properties);
+        let Some((key, below)) = keys.split_first() else {
+            return properties.map_or_else(null, |all| json(&all.value()));
+        };
+        let found = properties.and_then(|all| all.field(key));
+        found.map_or_else(null, |value| json(below_keys(&value.value(), below)))
     }
 }
 

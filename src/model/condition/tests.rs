@@ -31,7 +31,7 @@ impl World {
     fn new(attributes: &str, properties: &str) -> Self {
         let id = CustomerId::new("17850").unwrap();
         let mut customer = Customer::new(id.clone());
-        customer.email = Some("ann@example.com".to_owned());
+        customer.email = Some("ann@example.com".into());
         customer.attributes = serde_json::from_str(attributes).unwrap();
         let mut bought = Activity::new(now().minus(Span::days(40)));
         bought.add(now().minus(Span::days(3)));
@@ -41,7 +41,7 @@ impl World {
             customer,
             event: Event {
                 id: Some(EventId::new("e1").unwrap()),
-                name: "signup".to_owned(),
+                name: "signup".into(),
                 customer: id,
                 time: None,
                 properties: JsonText::parse(properties).unwrap(),

@@ -63,7 +63,7 @@ fn the_example_says_what_it_says() {
     let flow = &definitions.flows[0].value;
     assert_eq!((flow.id.as_str(), flow.segment.as_str()), ("welcome", "uk"));
     assert_eq!((flow.entry, flow.trigger.event.as_str()), (EntryRule::Once, "signup"));
-    assert!(flow.trigger_paths.iter().eq(["trigger.name"]));
+    assert!(flow.trigger_paths.iter().map(|it| &**it).eq(["trigger.name"]));
     let kinds: Vec<_> = flow.steps.iter().map(|step| step.action.step_type()).collect();
     assert_eq!(kinds, ["SEND_EMAIL", "WAIT", "SEND_PUSH", "EXIT"]);
     let nexts: Vec<_> = flow.steps.iter().map(|step| step.next).collect();
@@ -118,7 +118,7 @@ fn every_field_is_read() {
     assert_eq!(wait.span, Span::hours(51));
     assert_eq!((push.ttl, push.urgency), (Some(60), Some(Urgency::VeryLow)));
     assert_eq!((push.on_skip, push.on_failure), (After::Continue, After::Exit));
-    assert_eq!(exit.reason, "bought");
+    assert_eq!(&*exit.reason, "bought");
     let campaign = &definitions.campaigns[0].value;
     assert!(campaign.starts < campaign.ends && campaign.ends.is_some());
 }

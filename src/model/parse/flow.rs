@@ -7,7 +7,6 @@ use crate::{
         condition::{Condition, Expression, Place},
         finding::Fault,
         flow::Flow,
-        step::Action,
         trigger::{EntryRule, Trigger},
     },
 };
@@ -52,8 +51,8 @@ pub(in crate::model) fn flow(at: &At<'_>, report: &mut Report) -> Option<Draft<F
         return Some(draft);
     };
     let entry = entry.unwrap_or_default();
-    let variables = steps.iter().flat_map(|step| Action::variables(&step.action));
-    let trigger_paths = variables.filter(|name| name.starts_with("trigger.")).collect();
+    let variables = steps.iter().flat_map(|step| step.variables.iter());
+    let trigger_paths = variables.filter(|name| name.starts_with("trigger.")).cloned().collect();
     let id = draft.id.clone();
     let value = Flow { id, name, segment, trigger, entry, entry_key, steps, trigger_paths };
     let document = at.document(value);

@@ -39,7 +39,8 @@ pub(super) fn steps(at: &At<'_>, report: &mut Report) -> Option<Vec<Step>> {
     check_reachable(&drafts, &nexts, report);
     check_cycles(&drafts, &nexts, report);
     let step = |(draft, next): (Draft, Option<usize>)| {
-        Some(Step { id: draft.id?.0, action: draft.action?, next })
+        let action = draft.action?;
+        Some(Step { id: draft.id?.0, variables: action.variables(), action, next })
     };
     drafts.into_iter().zip(nexts).map(step).collect()
 }

@@ -3,14 +3,15 @@
 mod growth;
 
 use super::*;
+use crate::model::JsonText;
 use proptest::prelude::*;
 
-fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, JsonText> {
+fn values(pairs: &[(&str, &str)]) -> Fields {
     let pairs = pairs.iter().map(|(name, json)| (*name, JsonText::parse(json).unwrap()));
-    pairs.map(|(name, json)| (name.to_owned(), json)).collect()
+    pairs.collect()
 }
 
-fn known() -> BTreeMap<String, JsonText> {
+fn known() -> Fields {
     values(&[
         ("customer.id", r#""17850""#),
         ("customer.email", "null"),
@@ -108,7 +109,7 @@ fn it_names_its_variables() {
         "trigger.properties.cart",
         "trigger.properties.items",
     ];
-    assert!(template.variables().iter().eq(expected), "{:?}", template.variables());
+    assert!(template.variables().iter().map(|it| &**it).eq(expected), "{:?}", template.variables());
 }
 
 #[test]
@@ -145,5 +146,90 @@ proptest! {
         if let Ok(template) = Template::compile(&source, Form::Html) {
             let _ = template.render(&known());
         }
+    }
+}
+
+/// Pieces of templates that the plain form takes, and some that it must not.
+fn pieces() -> impl Strategy<Value = String> {
+    let names = [
+        "customer.id",
+        "customer.email",
+        "customer.attributes.name",
+        "customer.attributes.items",
+        "customer.attributes.true",
+        "event.properties.plan",
+        "trigger.properties.not",
+        "event.id",
+        "now",
+        "flow.version",
+        "customer.attributes",
+        "customer.attributes.a.b",
+        "loop.index",
+        "not",
+        "customer.attributes.name | upper",
+        "-7",
+        "'x'",
+    ];
+    let space = || prop::sample::select(vec!["", " ", "  ", "\t", "-", "\n"]);
+    let hole = (space(), prop::sample::select(names.to_vec()), space());
+    prop_oneof![
+        4 => hole.prop_map(|(before, name, after)| format!("{{{{{before}{name}{after}}}}}")),
+        2 => "[a-z<&{}% \\\\\"é]{0,6}",
+        1 => prop::sample::select(vec!["\n", "{", "}}", "{{", "{#", "#}", "{% raw %}", "\r\n", "##"])
+            .prop_map(str::to_owned),
+    ]
+}
+
+fn leaves() -> impl Strategy<Value = JsonText> {
+    let text =
+        "[a-z<>&'\"/\\\\\\n\u{0}-\u{1f}é😀]{0,6}".prop_map(|text| JsonText::new(&text.into()));
+    let written = prop::sample::select(vec![
+        "0",
+        "-0",
+        "7",
+        "-12",
+        "999999999999999999",
+        "9223372036854775807",
+        "18446744073709551615",
+        "1.0",
+        "1e3",
+        "2.5",
+        "true",
+        "null",
+        "[]",
+        "[1]",
+        "{}",
+        "{\"b\":1}",
+        "\"\"",
+    ]);
+    prop_oneof![text, written.prop_map(|json| JsonText::parse(json).unwrap())]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #[test]
+    fn the_plain_form_says_what_the_library_says(
+        pieces in prop::collection::vec(pieces(), 0..6),
+        values in prop::collection::vec(leaves(), 12),
+        is_html in any::<bool>(),
+    ) {
+        let form = if is_html { Form::Html } else { Form::Text };
+        if let Ok(template) = Template::compile(&pieces.concat(), form) {
+            let values: Fields = template.variables().iter().cloned().zip(values).collect();
+            let plain = template.plain.as_ref().and_then(|plain| plain.render(&values, form));
+            if let Some(text) = plain {
+                prop_assert_eq!(template.render_by_library(&values), Ok(text));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_usual_templates_are_plain() {
+    for source in ["", "Hello {{ customer.id }}!", "{{now}}", "a } {{ event.properties.plan }}"] {
+        assert!(Template::compile(source, Form::Text).unwrap().plain.is_some(), "{source}");
+    }
+    for source in ["{{ customer.id | upper }}", "x\n", "{% if now %}{% endif %}", "{{- now }}"] {
+        assert!(Template::compile(source, Form::Text).unwrap().plain.is_none(), "{source}");
     }
 }

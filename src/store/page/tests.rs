@@ -51,7 +51,7 @@ fn reread(page: &Page<Tally>, now: Timestamp) -> Page<Tally> {
 }
 
 fn golden_page() -> Page<Tally> {
-    let mut page = Page::empty(Key::from(*b"c"));
+    let mut page = Page::empty(Key::from_slice(b"c"));
     put(&mut page, 5, b"customer-1", tally(1, b"x"));
     put(&mut page, 6, b"customer-22", tally(2, b""));
     put(&mut page, 7, b"d", tally(0x0102, b"yz"));
@@ -67,9 +67,9 @@ fn the_first_format_is_read_and_written_for_ever() {
     assert_eq!(page.lsn(), Lsn(7));
     assert_eq!(&**page.lower(), b"c");
     let expected = [
-        (Key::from(*b"customer-1"), tally(1, b"x")),
-        (Key::from(*b"customer-22"), tally(2, b"")),
-        (Key::from(*b"d"), tally(0x0102, b"yz")),
+        (Key::from_slice(b"customer-1"), tally(1, b"x")),
+        (Key::from_slice(b"customer-22"), tally(2, b"")),
+        (Key::from_slice(b"d"), tally(0x0102, b"yz")),
     ];
     assert_eq!(rows(&page), expected);
 }
@@ -97,8 +97,8 @@ fn a_page_of_one_huge_row_stays_whole_and_is_storable() {
     assert!(page.bytes() <= crate::base::limits::VALUE_BYTES_MAX);
     put(&mut page, 2, b"l", tally(2, b""));
     let right = page.split().unwrap();
-    assert_eq!(rows(&page), [(Key::from(*b"key"), row)]);
-    assert_eq!(rows(&right), [(Key::from(*b"l"), tally(2, b""))]);
+    assert_eq!(rows(&page), [(Key::from_slice(b"key"), row)]);
+    assert_eq!(rows(&right), [(Key::from_slice(b"l"), tally(2, b""))]);
 }
 
 #[test]

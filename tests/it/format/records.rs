@@ -1,6 +1,6 @@
 //! One literal record of every kind, every field with something in it.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use onward::{
     base::{
@@ -11,7 +11,7 @@ use onward::{
         reason::{Failure, Idle, InputKind, Refusal, Skip},
         record::*,
     },
-    model::{JsonText, PushKeys, Subscription},
+    model::{Fields, JsonText, PushKeys, Subscription},
 };
 
 pub(super) const INSTANCE: InstanceId =
@@ -35,23 +35,23 @@ pub(super) fn back(distance: u64) -> Back {
     Back::between(Lsn(distance), Lsn::ZERO)
 }
 
-pub(super) fn subscription() -> Subscription {
+pub(super) fn subscription() -> Arc<Subscription> {
     let keys = PushKeys { p256dh: "BOk".to_owned(), auth: "c2E".to_owned() };
-    Subscription { endpoint: "https://push.example/é".to_owned(), keys }
+    Arc::new(Subscription { endpoint: "https://push.example/é".to_owned(), keys })
 }
 
-pub(super) fn values() -> BTreeMap<String, JsonText> {
+pub(super) fn values() -> Fields {
     let values = [("customer.id", r#""17850""#), ("trigger.properties.total", "12.5")];
-    values.into_iter().map(|(name, text)| (name.to_owned(), json(text))).collect()
+    values.into_iter().map(|(name, text)| (name, json(text))).collect()
 }
 
-pub(super) fn trigger() -> TriggerData {
-    TriggerData {
+pub(super) fn trigger() -> Arc<TriggerData> {
+    Arc::new(TriggerData {
         id: Some(EventId::new("e1").unwrap()),
-        name: "buy".to_owned(),
+        name: "buy".into(),
         time: Some(time()),
         values: values(),
-    }
+    })
 }
 
 fn line() -> Source {
@@ -133,7 +133,7 @@ fn happenings() -> Vec<Record> {
             source: line(),
             customer: customer(),
             created: true,
-            email: Some(Some("ann@example.com".to_owned())),
+            email: Some(Some("ann@example.com".into())),
             timezone: Some(None),
             locale: None,
             attributes: attributes.into(),
@@ -145,7 +145,7 @@ fn happenings() -> Vec<Record> {
             customer: customer(),
             created: false,
             id: Some(EventId::new("e1").unwrap()),
-            name: "buy".to_owned(),
+            name: "buy".into(),
             time: Some(time()),
             properties: json(r#"{"total":12.5,"items":[1,null,true]}"#),
             too_old: false,
@@ -184,7 +184,7 @@ fn enrollments() -> Vec<Record> {
         }
         .into(),
         WaitEnded { at: at(), due: time(), set: back(12) }.into(),
-        Exited { at: at(), by_step: true, reason: "completed".to_owned() }.into(),
+        Exited { at: at(), by_step: true, reason: "completed".into() }.into(),
     ]
 }
 
@@ -210,7 +210,7 @@ fn deliveries() -> Vec<Record> {
             subscriptions: 2,
             round,
             recipient: Recipient::Push(self::subscription()),
-            values: values(),
+            values: Arc::new(values()),
         }
         .into(),
         DeliveryAttempted { at: at(), subscription, attempt, due: time(), set: back(12) }.into(),

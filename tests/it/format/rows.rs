@@ -1,6 +1,6 @@
 //! Literal rows, of every kind and every form that a kind has, and a memory image.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use onward::{
     base::{CampaignId, DeliveryId, EnrollmentId, FlowId, Lsn, PartitionId, SegmentId},
@@ -22,10 +22,10 @@ const PLACE: u64 = 0x54b3_3101_2e93_d836;
 
 /// The rows; enrollments come in every phase.
 pub(super) fn all() -> Vec<Row> {
-    let ended = Phase::Ended { reason: "completed".to_owned(), at: time() };
+    let ended = Phase::Ended { reason: "completed".into(), at: time() };
     let mut rows = vec![
         Row::Document(r#"{"id":"uk"}"#.to_owned()),
-        Row::Customer(CustomerRow { customer: person(), names: 3, overflowed: true }),
+        Row::Customer(Box::new(CustomerRow { customer: person(), names: 3, overflowed: true })),
         Row::Activity(Activity { count: 70, first: time(), last: time(), times: vec![time()] }),
         Row::Seen(time()),
         Row::Entry(Entry { started_at: time(), latest: Lsn(1_234), count: 2 }),
@@ -49,10 +49,10 @@ pub(super) fn all() -> Vec<Row> {
 fn person() -> Customer {
     Customer {
         id: customer(),
-        email: Some("ann@example.com".to_owned()),
+        email: Some("ann@example.com".into()),
         timezone: None,
         locale: Some("en-GB".to_owned()),
-        attributes: [("vip".to_owned(), json("true"))].into(),
+        attributes: [("vip", json("true"))].into_iter().collect(),
         push: vec![subscription()],
     }
 }
@@ -83,13 +83,13 @@ fn sending() -> Phase {
     ];
     let open = |(stage, subscription)| Open {
         subscription,
-        recipient: Recipient::Email("ann@example.com".to_owned()),
+        recipient: Recipient::Email("ann@example.com".into()),
         attempt: 2,
         round: 1,
         stage,
     };
     let deliveries = stages.into_iter().zip(0..).map(open).collect();
-    Phase::Sending { step: 1, time: time(), values: values(), deliveries }
+    Phase::Sending { step: 1, time: time(), values: Arc::new(values()), deliveries }
 }
 
 /// A memory image with something in every field.

@@ -166,10 +166,12 @@ fn customer(it: &CustomerChanged) -> String {
     if it.created {
         text.push_str(" created");
     }
-    for (name, field) in [("email", &it.email), ("timezone", &it.timezone), ("locale", &it.locale)]
-    {
+    let email = it.email.as_ref().map(Option::as_deref);
+    let (timezone, locale) = (&it.timezone, &it.locale);
+    let [timezone, locale] = [timezone, locale].map(|it| it.as_ref().map(Option::as_deref));
+    for (name, field) in [("email", email), ("timezone", timezone), ("locale", locale)] {
         if let Some(value) = field {
-            write!(text, " {name}={}", value.as_deref().unwrap_or("null")).unwrap();
+            write!(text, " {name}={}", value.unwrap_or("null")).unwrap();
         }
     }
     for (name, value) in &it.attributes {

@@ -146,7 +146,7 @@ fn walked(value: &Value, most: usize) -> usize {
 }
 
 /// The most that data can be: items of two bytes each.
-fn full() -> BTreeMap<String, JsonText> {
+fn full() -> Fields {
     let items = format!("[{}0]", "0,".repeat(VALUES_BYTES_MAX / 2 - 64));
     values(&[("trigger.properties.items", &items), ("trigger.properties.n", "100000000")])
 }
