@@ -3,8 +3,11 @@
 
 use std::{fs::File, io::Write, path::Path, sync::Arc};
 
-use super::Error;
+use serde::Serialize;
+
+use super::{Error, rate};
 use crate::{
+    app::SystemClock,
     base::{
         Clock, InstanceId, Limits, Lsn, PartitionId, Timestamp,
         bytes::length_of,
@@ -17,8 +20,8 @@ use crate::{
 };
 
 /// Bytes of log between two syncs, as the engine has it.
-const BATCH_BYTES: usize = SYNC_BYTES_MAX - 2 * CHECKPOINT_SLICE_BYTES;
-const PARTITION: PartitionId = PartitionId(0);
+pub(super) const BATCH_BYTES: usize = SYNC_BYTES_MAX - 2 * CHECKPOINT_SLICE_BYTES;
+pub(super) const PARTITION: PartitionId = PartitionId(0);
 
 /// The sizes of a log's record bodies.
 #[derive(Debug, Default)]
@@ -78,7 +81,7 @@ fn filler(bytes: usize) -> &'static [u8] {
 }
 
 /// A fold whose owner has fenced at position 0.
-fn owned() -> Fold {
+pub(super) fn owned() -> Fold {
     let mut fold = Fold::new(InstanceId([0; 16]), PARTITION);
     let fence = fold.new_fence(0, Timestamp::EPOCH);
     fold.offer(0, chunk::decode(&fence).expect("our own fence decodes"))
@@ -86,8 +89,36 @@ fn owned() -> Fold {
     fold
 }
 
+/// The same records without an engine, and what a rate is beside that.
+#[derive(Debug, Clone, Serialize)]
+pub struct Floors {
+    /// Records per second as bare chunks appended to the same kind of store.
+    pub floor_records_per_s: f64,
+    /// The engine's records per second as a part of that.
+    pub ratio_to_floor: f64,
+    /// Records per second as the same chunks written to a plain file.
+    pub raw_records_per_s: f64,
+    /// The engine's records per second as a part of that.
+    pub ratio_to_raw: f64,
+}
+
+impl Floors {
+    /// Measures below `dir`.
+    pub(super) fn measure(dir: &Path, sizes: &Sizes, records_per_s: f64) -> Result<Self, Error> {
+        let floor = store_seconds(&dir.join("floor"), sizes, &SystemClock)?;
+        let raw = raw_seconds(&dir.join("raw"), sizes, &SystemClock)?;
+        let (floor, raw) = (rate(sizes.count(), floor), rate(sizes.count(), raw));
+        Ok(Self {
+            floor_records_per_s: floor,
+            ratio_to_floor: records_per_s / floor,
+            raw_records_per_s: raw,
+            ratio_to_raw: records_per_s / raw,
+        })
+    }
+}
+
 /// Seconds to seal and append the records to a store of the same kind, synced after each batch.
-pub(super) fn store_seconds(dir: &Path, sizes: &Sizes, clock: &dyn Clock) -> Result<f64, Error> {
+fn store_seconds(dir: &Path, sizes: &Sizes, clock: &dyn Clock) -> Result<f64, Error> {
     let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
     let log = LocalLog::new(store, PARTITION);
     let started = clock.now();
@@ -107,7 +138,7 @@ pub(super) fn store_seconds(dir: &Path, sizes: &Sizes, clock: &dyn Clock) -> Res
 }
 
 /// Seconds to write the same chunks to a plain file, with an fdatasync after each batch.
-pub(super) fn raw_seconds(path: &Path, sizes: &Sizes, clock: &dyn Clock) -> Result<f64, Error> {
+fn raw_seconds(path: &Path, sizes: &Sizes, clock: &dyn Clock) -> Result<f64, Error> {
     let failed = |source| Error::Directory { path: path.to_owned(), source };
     let mut file = File::create_new(path).map_err(failed)?;
     let started = clock.now();

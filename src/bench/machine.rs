@@ -4,6 +4,8 @@ use std::{fs, path::Path, thread};
 
 use serde::Serialize;
 
+use crate::base::{Limits, limits::SYNC_BYTES_MAX};
+
 /// What a figure was measured on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
@@ -26,6 +28,34 @@ impl Machine {
     }
 }
 
+/// What every figure stands on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ground {
+    /// What it ran on.
+    pub machine: Machine,
+    /// What had happened when a record counted as done.
+    pub durability: &'static str,
+    /// The store below.
+    pub store: &'static str,
+    /// Bytes at which a chunk is closed.
+    pub chunk_bytes: usize,
+    /// Bytes between two syncs, at most.
+    pub sync_bytes_max: usize,
+}
+
+impl Ground {
+    /// As it is for a directory below `dir` that is opened as usual.
+    pub(super) fn of(dir: &Path) -> Self {
+        Self {
+            machine: Machine::of(dir),
+            durability: "fdatasync after every commit",
+            store: "sled",
+            chunk_bytes: Limits::default().chunk_bytes,
+            sync_bytes_max: SYNC_BYTES_MAX,
+        }
+    }
+}
+
 /// The processor time of the calling thread, in seconds; none where the system does not say.
 pub(super) fn thread_cpu_seconds() -> Option<f64> {
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
@@ -37,6 +67,23 @@ pub(super) fn thread_cpu_seconds() -> Option<f64> {
 pub(super) fn peak_rss_mib() -> Option<f64> {
     let kib: u64 = field("/proc/self/status", "VmHWM")?.split_whitespace().next()?.parse().ok()?;
     Some(super::float(kib) / 1024.0)
+}
+
+/// What the process has in memory now, in MiB; none where the system does not say.
+pub(super) fn rss_mib() -> Option<f64> {
+    let kib: u64 = field("/proc/self/status", "VmRSS")?.split_whitespace().next()?.parse().ok()?;
+    Some(super::float(kib) / 1024.0)
+}
+
+/// Bytes that the process has had written to its file systems; none where the system does not say.
+pub(super) fn written_bytes() -> Option<u64> {
+    field("/proc/self/io", "write_bytes")?.parse().ok()
+}
+
+/// Bytes of the files in a directory.
+pub(super) fn bytes_of(dir: &Path) -> u64 {
+    let sizes = fs::read_dir(dir).into_iter().flatten().flatten();
+    sizes.filter_map(|entry| entry.metadata().ok()).map(|it| it.len()).sum()
 }
 
 /// The text after the colon of the first line that begins with `name`.

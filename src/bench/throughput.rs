@@ -6,30 +6,31 @@
 //! The caller keeps a bounded number of events under way, so the engine always has work and never
 //! refuses any. It runs in this process, and its processor time is part of the figure.
 
-use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use crossbeam_channel::never;
 use serde::Serialize;
 
-use super::{Error, Machine, Scratch, float, floor, machine, rate};
+use super::{
+    Error, Scratch, float,
+    floor::{self, Floors},
+    load::{self, PAYLOAD_BYTES, closed_loop},
+    machine::{self, Ground},
+    rate,
+};
 use crate::{
-    Onward, Ticket,
+    Onward,
     app::SystemClock,
-    base::{Clock, ContentHash, Lsn, Span, Timestamp},
-    delivery::{Channel, Channels, Message, Sending},
-    machine::{counters::FlowCounts, delivery::Outcome, input::Answer},
-    model::{CustomerUpdate, Event},
+    base::{Clock, Lsn, Span, Timestamp},
+    delivery::Channels,
+    machine::counters::FlowCounts,
 };
 
-/// Calls under way at once; fewer than the inbox holds.
-const UNDER_WAY: usize = 4_096;
 /// How often the end is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long without any step before the run counts as stuck.
 const STUCK_AFTER: Span = Span::seconds(60);
 const STEPS: u64 = 5;
-/// Bytes of an event's properties.
-const PAYLOAD_BYTES: usize = 200;
 
 const DEFINITIONS: &[u8] = br#"{
     "segments": [{ "id": "uk", "name": "UK", "rule": "customer.attributes.country == 'GB'" }],
@@ -56,11 +57,8 @@ pub struct Throughput {
     /// `throughput`.
     pub scenario: &'static str,
     /// What it ran on.
-    pub machine: Machine,
-    /// What had happened when a record counted as done.
-    pub durability: &'static str,
-    /// The store below.
-    pub store: &'static str,
+    #[serde(flatten)]
+    pub ground: Ground,
     /// Enrollments that went through.
     pub enrollments: u64,
     /// From the first event sent in to the last exit durable, the waits of a second included.
@@ -75,14 +73,9 @@ pub struct Throughput {
     pub records: u64,
     /// Bytes of a record in the log, chunk headers included, on average.
     pub bytes_per_record: f64,
-    /// Records per second as bare chunks appended to the same kind of store, in this run.
-    pub floor_records_per_s: f64,
-    /// `records_per_s` as a part of that.
-    pub ratio_to_floor: f64,
-    /// Records per second as the same chunks written to a plain file, in this run.
-    pub raw_records_per_s: f64,
-    /// `records_per_s` as a part of that.
-    pub ratio_to_raw: f64,
+    /// The same records without an engine, in this run.
+    #[serde(flatten)]
+    pub floors: Floors,
     /// Processor time of the caller: making events, reading them, handing them over.
     pub generator_cpu_s: Option<f64>,
     /// The most memory that the process had up to the last exit.
@@ -92,20 +85,15 @@ pub struct Throughput {
 /// Runs the scenario in a directory of its own below `parent`, which is removed afterwards.
 pub fn throughput(parent: &Path, enrollments: u64) -> Result<Throughput, Error> {
     let scratch = Scratch::new(parent)?;
-    let machine = Machine::of(&scratch.0);
+    let ground = Ground::of(&scratch.0);
     let data = scratch.0.join("data");
     let ran = run(&data, enrollments)?;
     let sizes = floor::Sizes::read(&data, ran.before)?;
     let records = sizes.count();
-    let floor = floor::store_seconds(&scratch.0.join("floor"), &sizes, &SystemClock)?;
-    let raw = floor::raw_seconds(&scratch.0.join("raw"), &sizes, &SystemClock)?;
     let records_per_s = rate(records, ran.seconds);
-    let (floor, raw) = (rate(records, floor), rate(records, raw));
     Ok(Throughput {
         scenario: "throughput",
-        machine,
-        durability: "fdatasync after every commit",
-        store: "sled",
+        ground,
         enrollments,
         seconds: ran.seconds,
         step_transitions_per_s: rate(enrollments * STEPS, ran.seconds),
@@ -113,10 +101,7 @@ pub fn throughput(parent: &Path, enrollments: u64) -> Result<Throughput, Error> 
         records_per_s,
         records,
         bytes_per_record: float(sizes.chunk_bytes) / float(records.max(1)),
-        floor_records_per_s: floor,
-        ratio_to_floor: records_per_s / floor,
-        raw_records_per_s: raw,
-        ratio_to_raw: records_per_s / raw,
+        floors: Floors::measure(&scratch.0, &sizes, records_per_s)?,
         generator_cpu_s: ran.generator_cpu_s,
         rss_mib: ran.rss_mib,
     })
@@ -131,37 +116,22 @@ struct Ran {
 }
 
 fn run(data: &Path, enrollments: u64) -> Result<Ran, Error> {
-    let onward = Onward::open(data, &Channels::all(Nothing))?;
+    let onward = Onward::open(data, &Channels::all(load::Nothing))?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
-    closed_loop((0..enrollments).map(|n| onward.upsert_customer(customer(n))))?;
+    closed_loop((0..enrollments).map(|n| onward.upsert_customer(load::customer(n, 0))))?;
     let before = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
 
     let cpu = machine::thread_cpu_seconds();
     let started = SystemClock.now();
-    closed_loop((0..enrollments).map(|n| onward.track(event(n))))?;
+    closed_loop(
+        (0..enrollments).map(|n| onward.track(load::event("signup", n, n, PAYLOAD_BYTES))),
+    )?;
     let cpu = machine::thread_cpu_seconds().zip(cpu).map(|(after, before)| after - before);
     let ended = wait_for_the_end(&onward, enrollments)?;
     let rss_mib = machine::peak_rss_mib();
     onward.close()?;
     let seconds = ended.since(started).to_std().as_secs_f64();
     Ok(Ran { before, seconds, generator_cpu_s: cpu, rss_mib })
-}
-
-/// Makes calls and waits for the oldest one where enough are under way.
-fn closed_loop(
-    calls: impl Iterator<Item = Result<Ticket<Answer>, crate::Error>>,
-) -> Result<(), Error> {
-    let mut under_way = VecDeque::with_capacity(UNDER_WAY);
-    for call in calls {
-        under_way.push_back(call?);
-        if under_way.len() == UNDER_WAY
-            && let Some(oldest) = under_way.pop_front()
-        {
-            oldest.wait()?;
-        }
-    }
-    under_way.into_iter().try_for_each(|ticket| ticket.wait().map(drop))?;
-    Ok(())
 }
 
 /// Waits until every enrollment is over and that is durable; when it was.
@@ -198,49 +168,9 @@ fn ended(flow: &FlowCounts) -> u64 {
     if steps == 3 { completed.min(least) } else { 0 }
 }
 
-fn customer(n: u64) -> CustomerUpdate {
-    let line = format!(
-        r#"{{"id":"c{n:08}","email":"c{n:08}@example.com","attributes":{{"country":"GB"}},"push":[
-            {{"endpoint":"https://push.example.com/{n:08}","keys":{{"p256dh":"k","auth":"a"}}}}]}}"#
-    );
-    CustomerUpdate::parse(line.as_bytes()).expect("the bench's customers are valid")
-}
-
-/// Read from JSON, as every event from outside is.
-fn event(n: u64) -> Event {
-    Event::parse(line(n).as_bytes()).expect("the bench's events are valid")
-}
-
-fn line(n: u64) -> String {
-    let known = r#"{"plan":"free","note":""}"#;
-    let note = "x".repeat(PAYLOAD_BYTES - known.len());
-    format!(
-        r#"{{"id":"e{n:08}","name":"signup","customer":"c{n:08}","properties":{{"plan":"free","note":"{note}"}}}}"#
-    )
-}
-
-/// Takes every message and does nothing with it.
-#[derive(Debug)]
-struct Nothing;
-
-impl Channel for Nothing {
-    fn name(&self) -> &'static str {
-        "nothing"
-    }
-
-    fn send(&self, _: Arc<Message>) -> Sending<'_> {
-        Box::pin(std::future::ready(Outcome::Sent { hash: ContentHash([0; 16]) }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn events_carry_the_payload_that_is_promised() {
-        assert_eq!(event(7).properties.as_str().len(), PAYLOAD_BYTES);
-    }
 
     #[test]
     fn every_enrollment_goes_all_the_way() {

@@ -3,9 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{exit::Failure, say};
-use crate::bench::{self, Throughput};
+use crate::bench::{self, TimersScale};
 
 /// Measures this machine with this engine.
 #[derive(Debug, clap::Args)]
@@ -20,16 +22,71 @@ enum Scenario {
     ///
     /// Event with 200 bytes of properties, e-mail, wait of a real second, e-mail, push, exit. Events
     /// come as JSON from this process; messages are rendered and dropped.
-    #[command(after_help = FIELDS)]
-    Throughput(ThroughputArgs),
+    #[command(after_help = THROUGHPUT)]
+    Throughput {
+        /// How many; few are over within the second that each waits.
+        #[arg(long, value_name = "N", default_value_t = 20_000,
+              value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+        enrollments: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Events that enrol nobody, that are stored with a payload, and that each enrol into a wait.
+    #[command(after_help = INGEST)]
+    Ingest {
+        /// How many of each kind.
+        #[arg(long, value_name = "N", default_value_t = 100_000,
+              value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+        events: u64,
+        /// Bytes of the properties that are stored.
+        #[arg(long, value_name = "BYTES", default_value_t = 200,
+              value_parser = clap::value_parser!(u32).range(25..=40_000))]
+        payload: u32,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// From an event to its first message, while events come at a given rate.
+    ///
+    /// The clock of an event starts when it was to be sent in. Checkpoints are written meanwhile.
+    #[command(after_help = LATENCY)]
+    Latency {
+        /// Events per second.
+        #[arg(long, value_name = "N", default_value_t = 1_000,
+              value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        rate: u64,
+        /// For how long.
+        #[arg(long, value_name = "N", default_value_t = 10,
+              value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        seconds: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Many waiting enrollments, a herd of them due in one second, and a steady stream.
+    #[command(after_help = TIMERS)]
+    Timers {
+        /// Enrollments that wait, due over a year.
+        #[arg(long, value_name = "N", default_value_t = 100_000,
+              value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
+        waiting: u64,
+        /// Enrollments that are due in one second.
+        #[arg(long, value_name = "N", default_value_t = 100_000,
+              value_parser = clap::value_parser!(u64).range(1..=5_000_000))]
+        herd: u64,
+        /// Timers per second of the steady stream.
+        #[arg(long, value_name = "N", default_value_t = 1_000,
+              value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        rate: u64,
+        /// For how long.
+        #[arg(long, value_name = "N", default_value_t = 5,
+              value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        seconds: u64,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, clap::Args)]
-struct ThroughputArgs {
-    /// How many; few are over within the second that each waits.
-    #[arg(long, value_name = "N", default_value_t = 20_000,
-          value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    enrollments: u64,
+struct Common {
     /// Measures below this directory; what it makes there is removed afterwards [default: the
     /// system's directory for temporary files].
     #[arg(long, value_name = "DIR")]
@@ -39,55 +96,140 @@ struct ThroughputArgs {
     json: bool,
 }
 
-const FIELDS: &str = "\
-Fields of the JSON object:
+macro_rules! fields {
+    ($($own:literal)*) => {
+        concat!("\
+Fields of the JSON object, times in milliseconds; null where the system does not say:
   scenario                what was measured
   machine                 cpu, cores, filesystem
   durability, store       when a record counted as done, and where
-  enrollments             how many went through
+  chunk_bytes             bytes at which a chunk is closed
+  sync_bytes_max          bytes between two syncs, at most
+  rss_mib                 the most memory that the process had
+", $($own,)*)
+    };
+}
+
+macro_rules! floors {
+    () => {
+        "\
+  floor_records_per_s     the same records as bare chunks in the same kind of store, this run
+  ratio_to_floor          records_per_s as a part of that
+  raw_records_per_s       the same chunks in a plain file with fdatasync, this run
+  ratio_to_raw            records_per_s as a part of that
+  generator_cpu_s         processor seconds of the caller: making, reading, handing over events"
+    };
+}
+
+const THROUGHPUT: &str = concat!(
+    fields!(
+        "  enrollments             how many went through
   seconds                 from the first event in to the last exit durable, waits included
   step_transitions_per_s  steps that enrollments left, five each, per second
   enrollments_per_s       enrollments that ended, per second
   records_per_s, records  of the log
   bytes_per_record        in the log, chunk headers included
-  floor_records_per_s     the same records as bare chunks in the same kind of store, this run
-  ratio_to_floor          records_per_s as a part of that
-  raw_records_per_s       the same chunks in a plain file with fdatasync, this run
-  ratio_to_raw            records_per_s as a part of that
-  generator_cpu_s         processor seconds of the caller: making, reading, handing over events;
-                          null where the system does not say
-  rss_mib                 the most memory that the process had; null where the system does not say";
+"
+    ),
+    floors!()
+);
+
+const INGEST: &str = concat!(
+    fields!(
+        "  events                  how many of each kind
+  payload_bytes           bytes of the properties that are stored
+  idle_events_per_s       that enrol nobody, ten of each customer
+  stored_events_per_s     the same with the payload
+  enrolling_events_per_s  that each enrol a customer of their own into a wait
+  records_per_s           of the last kind: event, enrollment, wait
+"
+    ),
+    floors!()
+);
+
+const LATENCY: &str = fields!(
+    "  rate, events            events per second, as asked for, and in all
+  checkpoint_records      records between two checkpoints
+  latency                 p50_ms, p99_ms, p999_ms, max_ms from when an event was to be sent in to
+                          when its message was handed to its channel
+  longest_gap_ms          the longest time between two messages while events came
+  append                  the same spread of appending one chunk of 200 bytes, synced, this run
+  ratio_p50, ratio_p99    latency as a multiple of append"
+);
+
+const TIMERS: &str = fields!(
+    "  waiting                 enrollments that wait, due over a year
+  registered_per_s        of them per second: customer, event, enrollment, timer
+  waiting_rss_mib         what the process has in memory once all of them wait
+  herd                    enrollments due in one second
+  herd_drained_per_s      of them per second: due, durably requested, rendered, handed over
+  event                   p50_ms, p99_ms, p999_ms, max_ms of events meanwhile, until answered
+  rate                    timers per second of the steady stream, as asked for
+  lateness                how much later than due a steady timer fired
+  handed                  how much later than due its message was handed to its channel
+  early                   timers that fired before they were due
+  disk_bytes              bytes of the data directory at the end
+  written_bytes           bytes that the process had written to the file system for all this"
+);
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let Scenario::Throughput(args) = &args.scenario;
-    let dir = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let figures = bench::throughput(&dir, args.enrollments)?;
-    print(&figures)?;
-    if args.json {
-        say(serde_json::to_string(&figures).map_err(Failure::refused)?)?;
+    match &args.scenario {
+        Scenario::Throughput { enrollments, common } => {
+            common.tell(&bench::throughput(&common.dir(), *enrollments)?)
+        }
+        Scenario::Ingest { events, payload, common } => {
+            let payload = usize::try_from(*payload).map_err(Failure::refused)?;
+            common.tell(&bench::ingest(&common.dir(), *events, payload)?)
+        }
+        Scenario::Latency { rate, seconds, common } => {
+            common.tell(&bench::latency(&common.dir(), *rate, *seconds)?)
+        }
+        Scenario::Timers { waiting, herd, rate, seconds, common } => {
+            let (waiting, herd, rate, seconds) = (*waiting, *herd, *rate, *seconds);
+            let scale = TimersScale { waiting, herd, rate, seconds };
+            common.tell(&bench::timers(&common.dir(), scale)?)
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-fn print(it: &Throughput) -> Result<(), Failure> {
-    let machine = &it.machine;
-    say(format!("{}, {} cores, {}", machine.cpu, machine.cores, machine.filesystem))?;
-    say(format!("{}, {}", it.store, it.durability))?;
-    let known = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), |it| format!("{it:.2}"));
-    let rows = [
-        ("enrollments", it.enrollments.to_string()),
-        ("seconds", format!("{:.2}", it.seconds)),
-        ("step transitions/s", format!("{:.0}", it.step_transitions_per_s)),
-        ("enrollments/s", format!("{:.0}", it.enrollments_per_s)),
-        ("records/s", format!("{:.0}", it.records_per_s)),
-        ("records", it.records.to_string()),
-        ("bytes per record", format!("{:.1}", it.bytes_per_record)),
-        ("floor records/s", format!("{:.0}", it.floor_records_per_s)),
-        ("ratio to floor", format!("{:.4}", it.ratio_to_floor)),
-        ("raw file records/s", format!("{:.0}", it.raw_records_per_s)),
-        ("ratio to raw file", format!("{:.4}", it.ratio_to_raw)),
-        ("generator CPU s", known(it.generator_cpu_s)),
-        ("peak RSS MiB", known(it.rss_mib)),
-    ];
-    rows.iter().try_for_each(|(name, value)| say(format!("{name:<20} {value:>14}")))
+impl Common {
+    fn dir(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// Prints the figures as a table, and as one object where that is asked for.
+    fn tell(&self, figures: &impl Serialize) -> Result<ExitCode, Failure> {
+        let object = serde_json::to_value(figures).map_err(Failure::refused)?;
+        table("", &object)?;
+        if self.json {
+            say(serde_json::to_string(figures).map_err(Failure::refused)?)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A line for each figure, those within others below the name of those.
+fn table(above: &str, figures: &Value) -> Result<(), Failure> {
+    for (name, value) in figures.as_object().into_iter().flatten() {
+        let name = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+        match value {
+            Value::Object(_) => table(&name, value)?,
+            Value::String(text) => say(format!("{name:<24} {text}"))?,
+            Value::Null => say(format!("{name:<24} {:>16}", "?"))?,
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+                say(format!("{name:<24} {:>16}", number(value)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As many digits as say something.
+fn number(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if value.is_f64() && number < 1.0 => format!("{number:.4}"),
+        Some(number) if value.is_f64() && number < 1_000.0 => format!("{number:.2}"),
+        Some(number) if value.is_f64() => format!("{number:.0}"),
+        _ => value.to_string(),
+    }
 }

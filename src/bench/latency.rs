@@ -1,0 +1,218 @@
+//! From an event to its first message, while events come whether or not the engine keeps up: the
+//! clock of each event starts when it was to be sent, not when the caller got round to it.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use crossbeam_channel::never;
+use serde::Serialize;
+
+use super::{
+    Error, Scratch, Spread,
+    floor::{self, owned},
+    load::{self, closed_loop, sent},
+    machine::{self, Ground},
+};
+use crate::{
+    Onward, Options,
+    app::SystemClock,
+    base::{Clock, Limits, Span, Timestamp},
+    delivery::{Channel, Channels, Message, Sending},
+    store::{ChunkBuilder, Group, LocalLog, Log, SledStore, Store},
+};
+
+/// Checkpoints during a run, at least, so that what they cost is in the figures.
+const CHECKPOINTS: u64 = 4;
+/// Records that an event causes: itself, the enrollment, request, outcome, exit.
+const RECORDS_EACH: u64 = 5;
+/// Appends of one chunk for the baseline.
+const APPENDS: usize = 500;
+const APPEND_BYTES: usize = 200;
+/// How long nothing may leave before the run counts as stuck.
+const STUCK_AFTER: Span = Span::seconds(60);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+const DEFINITIONS: &[u8] = br#"{
+    "segments": [{ "id": "all", "name": "All", "rule": "true" }],
+    "flows": [{ "id": "hello", "name": "Hello", "segment": "all",
+        "trigger": { "event": "signup", "filter": "event.properties.plan == 'free'" },
+        "steps": [{ "id": "mail", "step_order": 1, "step_type": "SEND_EMAIL", "config": {
+            "subject": "Welcome, {{ customer.id }}", "text": "You chose {{ trigger.properties.plan }}." } }
+        ] }]
+}"#;
+
+/// The figures of one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Latency {
+    /// `latency`.
+    pub scenario: &'static str,
+    /// What it ran on.
+    #[serde(flatten)]
+    pub ground: Ground,
+    /// Events per second, as asked for.
+    pub rate: u64,
+    /// Events in all; each sends one message.
+    pub events: u64,
+    /// Records between two checkpoints.
+    pub checkpoint_records: u64,
+    /// From when an event was to be sent in to when its message was handed to its channel.
+    pub latency: Spread,
+    /// The longest time between two messages while events came.
+    pub longest_gap_ms: f64,
+    /// Appending one chunk of 200 bytes to the same kind of store, synced, in this run.
+    pub append: Spread,
+    /// Half of the messages took so many times as long as half of the appends.
+    pub ratio_p50: f64,
+    /// The same of one in a hundred.
+    pub ratio_p99: f64,
+    /// The most memory that the process had.
+    pub rss_mib: Option<f64>,
+}
+
+/// Runs the scenario in a directory of its own below `parent`, which is removed afterwards.
+pub fn latency(parent: &Path, rate: u64, seconds: u64) -> Result<Latency, Error> {
+    let scratch = Scratch::new(parent)?;
+    let ground = Ground::of(&scratch.0);
+    let events = rate * seconds;
+    let checkpoint_records = (events * RECORDS_EACH / CHECKPOINTS).max(1);
+    let append = Spread::of(appends(&scratch.0.join("append"))?);
+    let handed = run(&scratch.0.join("data"), (rate, events), checkpoint_records)?;
+    let latency = Spread::of(handed.iter().map(|(due, at)| at.since(*due)).collect());
+    let mut instants: Vec<Timestamp> = handed.iter().map(|(_, at)| *at).collect();
+    instants.sort_unstable();
+    let gaps = instants.iter().zip(instants.iter().skip(1)).map(|(a, b)| b.since(*a));
+    let longest = gaps.max().unwrap_or(Span::ZERO);
+    Ok(Latency {
+        scenario: "latency",
+        ground,
+        rate,
+        events,
+        checkpoint_records,
+        latency,
+        longest_gap_ms: longest.to_std().as_secs_f64() * 1_000.0,
+        append,
+        ratio_p50: latency.p50_ms / append.p50_ms,
+        ratio_p99: latency.p99_ms / append.p99_ms,
+        rss_mib: machine::peak_rss_mib(),
+    })
+}
+
+/// When each event was to be sent in, and when its message was handed over.
+type Handed = Vec<(Timestamp, Timestamp)>;
+
+fn run(data: &Path, (rate, events): (u64, u64), checkpoint_records: u64) -> Result<Handed, Error> {
+    let limits = Limits { checkpoint_records, ..Limits::default() };
+    let stamps = Arc::new(Stamps((0..events).map(|_| AtomicI64::new(0)).collect()));
+    let options = Options { limits, ..Options::default() };
+    let onward = Onward::open_with(data, &Channels::all(Stamping(Arc::clone(&stamps))), &options)?;
+    onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
+    closed_loop((0..events).map(|n| onward.upsert_customer(load::customer(n, 0))))?;
+    let started = SystemClock.now();
+    let due = |n: u64| nth(started, n, rate);
+    for n in 0..events {
+        let event = load::event("signup", n, n, load::PAYLOAD_BYTES);
+        pause_until(due(n));
+        // Whoever does not keep up is not helped by waiting: the answer is not asked for.
+        drop(onward.track(event)?);
+    }
+    stamps.wait_for_all(events)?;
+    onward.close()?;
+    Ok(stamps.0.iter().zip(0..).map(|(stamp, n)| (due(n), at(stamp))).collect())
+}
+
+fn at(stamp: &AtomicI64) -> Timestamp {
+    Timestamp::from_micros(stamp.load(Ordering::Acquire)).unwrap_or(Timestamp::EPOCH)
+}
+
+/// When the n-th of so many a second is to come.
+pub(super) fn nth(started: Timestamp, n: u64, rate: u64) -> Timestamp {
+    let micros = i64::try_from(n.saturating_mul(1_000_000) / rate).unwrap_or(i64::MAX);
+    Timestamp::from_micros(started.micros().saturating_add(micros)).unwrap_or(Timestamp::MAX)
+}
+
+/// Sleeps until then, at once where that is over.
+pub(super) fn pause_until(instant: Timestamp) {
+    let left = instant.since(SystemClock.now());
+    if left > Span::ZERO {
+        let _ = never::<()>().recv_timeout(left.to_std()).is_ok();
+    }
+}
+
+/// When the message to each customer was handed over; zero: not yet.
+#[derive(Debug)]
+struct Stamps(Vec<AtomicI64>);
+
+impl Stamps {
+    fn wait_for_all(&self, expected: u64) -> Result<(), Error> {
+        let count = || self.0.iter().filter(|it| it.load(Ordering::Acquire) != 0).count();
+        let (mut before, mut moved) = (0, SystemClock.now());
+        while before < self.0.len() {
+            let done = count();
+            if done > before {
+                (before, moved) = (done, SystemClock.now());
+            } else if SystemClock.now().since(moved) > STUCK_AFTER {
+                let done = u64::try_from(done).unwrap_or(u64::MAX);
+                return Err(Error::Incomplete { done, expected });
+            }
+            let _ = never::<()>().recv_timeout(LOOK_EVERY).is_ok();
+        }
+        Ok(())
+    }
+}
+
+/// Notes when each message is handed over.
+struct Stamping(Arc<Stamps>);
+
+impl Channel for Stamping {
+    fn name(&self) -> &'static str {
+        "stamping"
+    }
+
+    fn send(&self, message: Arc<Message>) -> Sending<'_> {
+        let number = message.customer.as_str().strip_prefix('c').and_then(|it| it.parse().ok());
+        let stamp = number.and_then(|number: usize| self.0.0.get(number));
+        stamp.into_iter().for_each(|it| it.store(SystemClock.now().micros(), Ordering::Release));
+        Box::pin(std::future::ready(sent()))
+    }
+}
+
+/// How long it takes to append one small chunk and sync.
+fn appends(dir: &Path) -> Result<Vec<Span>, Error> {
+    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
+    let log = LocalLog::new(store, floor::PARTITION);
+    let mut fold = owned();
+    let mut spans = Vec::with_capacity(APPENDS);
+    for _ in 0..APPENDS {
+        let mut open = ChunkBuilder::new(Timestamp::EPOCH);
+        open.push(Timestamp::EPOCH, 1, 1, &[0x5a; APPEND_BYTES]);
+        let (position, bytes) = fold.seal(open, Group::Ends);
+        let started = SystemClock.now();
+        if log.submit(position, &bytes)? == crate::store::Inserted::Occupied {
+            return Err(crate::store::Error::Conflict { position }.into());
+        }
+        log.sync()?;
+        spans.push(SystemClock.now().since(started));
+    }
+    Ok(spans)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_has_its_time_and_nothing_is_left_behind() {
+        let parent = tempfile::tempdir().unwrap();
+        let figures = latency(parent.path(), 50, 1).unwrap();
+        assert_eq!((figures.rate, figures.events), (50, 50));
+        assert!(figures.latency.p50_ms > 0.0 && figures.latency.p50_ms <= figures.latency.max_ms);
+        assert!(figures.append.p50_ms > 0.0 && figures.ratio_p50 > 0.0);
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,87 @@
+//! What scenarios send in, and the callers that send it.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::{
+    Ticket,
+    base::ContentHash,
+    delivery::{Channel, Message, Sending},
+    machine::{delivery::Outcome, input::Answer},
+    model::{CustomerUpdate, Event},
+};
+
+/// Calls under way at once; fewer than the inbox holds.
+const UNDER_WAY: usize = 4_096;
+/// Bytes of an event's properties, unless a scenario says otherwise.
+pub(super) const PAYLOAD_BYTES: usize = 200;
+
+/// Makes calls and waits for the oldest one where enough are under way.
+pub(super) fn closed_loop(
+    calls: impl Iterator<Item = Result<Ticket<Answer>, crate::Error>>,
+) -> Result<(), crate::Error> {
+    let mut under_way = VecDeque::with_capacity(UNDER_WAY);
+    for call in calls {
+        under_way.push_back(call?);
+        if under_way.len() == UNDER_WAY
+            && let Some(oldest) = under_way.pop_front()
+        {
+            oldest.wait()?;
+        }
+    }
+    under_way.into_iter().try_for_each(|ticket| ticket.wait().map(drop))
+}
+
+/// A customer whose id is `c` and a number, with an address, a device and attributes of so many bytes.
+pub(super) fn customer(n: u64, attribute_bytes: usize) -> CustomerUpdate {
+    let note = "x".repeat(attribute_bytes);
+    let line = format!(
+        r#"{{"id":"c{n:08}","email":"c{n:08}@example.com","attributes":{{"country":"GB","note":"{note}"}},"push":[
+            {{"endpoint":"https://push.example.com/{n:08}","keys":{{"p256dh":"k","auth":"a"}}}}]}}"#
+    );
+    CustomerUpdate::parse(line.as_bytes()).expect("the bench's customers are valid")
+}
+
+/// An event of this name, read from JSON, as every event from outside is.
+pub(super) fn event(name: &str, n: u64, customer: u64, payload: usize) -> Event {
+    let known = r#"{"plan":"free","note":""}"#;
+    let note = "x".repeat(payload.saturating_sub(known.len()));
+    let line = format!(
+        r#"{{"id":"e{n:08}","name":"{name}","customer":"c{customer:08}","properties":{{"plan":"free","note":"{note}"}}}}"#
+    );
+    Event::parse(line.as_bytes()).expect("the bench's events are valid")
+}
+
+/// A number that is anywhere, and the same every time: so that customers come in no order.
+pub(super) fn anywhere(n: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(&n.to_be_bytes()) % 100_000_000
+}
+
+/// Takes every message and does nothing with it.
+#[derive(Debug)]
+pub(super) struct Nothing;
+
+impl Channel for Nothing {
+    fn name(&self) -> &'static str {
+        "nothing"
+    }
+
+    fn send(&self, _: Arc<Message>) -> Sending<'_> {
+        Box::pin(std::future::ready(sent()))
+    }
+}
+
+/// What a channel says that sends nothing anywhere.
+pub(super) const fn sent() -> Outcome {
+    Outcome::Sent { hash: ContentHash([0; 16]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_carry_the_payload_that_is_promised() {
+        let event = event("signup", 7, 7, PAYLOAD_BYTES);
+        assert_eq!(event.properties.as_str().len(), PAYLOAD_BYTES);
+    }
+}
