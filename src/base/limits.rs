@@ -96,7 +96,7 @@ pub const PARSER_STACK_BYTES: usize = 256 * 1024 * 1024;
 pub const WORKER_STACK_BYTES: usize = PARSER_STACK_BYTES + 1024 * 1024;
 /// Bytes of address space without which the program does not begin: for the stacks of some such
 /// threads, what allocators set aside for each thread, and the caches. Most is never touched.
-pub const ADDRESS_SPACE_MIN: u64 = 3 * 1024 * 1024 * 1024;
+pub const ADDRESS_SPACE_MIN: u64 = 4 * 1024 * 1024 * 1024;
 /// Bytes of one template.
 pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
 /// Instructions one rendering may take.
@@ -225,8 +225,8 @@ pub const OPENING_PATIENCE: u32 = 20;
 pub const BACKUP_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of the manifest of a backup: enough for more than ten terabytes of log.
 pub const MANIFEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Pages that a checkpoint writes between two commits, in bytes.
-pub const CHECKPOINT_SLICE_BYTES: usize = 256 * 1024;
+/// Pages that a checkpoint writes between two commits, in bytes: about a millisecond of work.
+pub const CHECKPOINT_SLICE_BYTES: usize = 64 * 1024;
 
 // A leaf over a quarter of a segment would go to a file that sled never syncs.
 const _: () = assert!(LEAF_VALUES_MAX * VALUE_BYTES_MAX < SEGMENT_BYTES / 4);

@@ -2,9 +2,11 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use super::clock::Shifted;
 use crate::{
-    Ticket,
-    base::ContentHash,
+    Onward, Ticket,
+    app::SystemClock,
+    base::{Clock, ContentHash, Span},
     delivery::{Channel, Message, Sending},
     machine::{delivery::Outcome, input::Answer},
     model::{CustomerUpdate, Event},
@@ -12,6 +14,9 @@ use crate::{
 
 /// Calls under way at once; fewer than the inbox holds.
 const UNDER_WAY: usize = 4_096;
+/// Bytes of a waiting customer's attributes.
+pub(super) const ATTRIBUTE_BYTES: usize = 300;
+const YEAR: Span = Span::days(365);
 /// Bytes of an event's properties, unless a scenario says otherwise.
 pub(super) const PAYLOAD_BYTES: usize = 200;
 
@@ -29,6 +34,24 @@ pub(super) fn closed_loop(
         }
     }
     under_way.into_iter().try_for_each(|ticket| ticket.wait().map(drop))
+}
+
+/// Lets the customers wait, over the next year; seconds that it takes.
+pub(super) fn register(
+    onward: &Onward,
+    clock: &Shifted,
+    waiting: u64,
+) -> Result<f64, crate::Error> {
+    let started = SystemClock.now();
+    let step = YEAR.micros() / i64::try_from(waiting.max(1)).unwrap_or(i64::MAX);
+    let calls = (0..waiting).flat_map(|n| {
+        clock.forward(step);
+        let id = anywhere(n);
+        let known = onward.upsert_customer(customer(id, ATTRIBUTE_BYTES));
+        [known, onward.track(event("wait", n, id, 0))]
+    });
+    closed_loop(calls)?;
+    Ok(SystemClock.now().since(started).to_std().as_secs_f64())
 }
 
 /// A customer whose id is `c` and a number, with an address, a device and attributes of so many bytes.
@@ -51,9 +74,11 @@ pub(super) fn event(name: &str, n: u64, customer: u64, payload: usize) -> Event 
     Event::parse(line.as_bytes()).expect("the bench's events are valid")
 }
 
-/// A number that is anywhere, and the same every time: so that customers come in no order.
-pub(super) fn anywhere(n: u64) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(&n.to_be_bytes()) % 100_000_000
+/// A number of at most eight digits that is anywhere, the same every time and another for every `n`
+/// below 2^26: so that customers come in no order.
+pub(super) const fn anywhere(n: u64) -> u64 {
+    // Multiplying by an odd number permutes the numbers below a power of two.
+    n.wrapping_mul(0x9e37_79b1) % (1 << 26)
 }
 
 /// Takes every message and does nothing with it.

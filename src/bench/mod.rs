@@ -6,25 +6,32 @@
 //! | `ingest` | events that do nothing, that are stored in full, that enrol |
 //! | `latency` | from an event to its first message, while events come at a given rate |
 //! | `timers` | many waiting enrollments, a herd of them due at once, a steady stream |
-//! | `load`, `spread` | what is sent in and by whom; how figures are spread |
+//! | `recovery` | what a killed engine with many waiting needs to come back |
+//! | `disk` | what of the log, rows and timers is encoded, written and kept |
+//! | `load`, `clock`, `spread` | what is sent in, by whom and when; how figures are spread |
 //! | `floor` | the same records without an engine: what the store and the disk allow |
 //! | `machine` | what it ran on, and what it used |
 
+mod clock;
+mod disk;
 mod floor;
 mod ingest;
 mod latency;
 mod load;
 mod machine;
+mod recovery;
 mod spread;
 mod throughput;
 mod timers;
 
 use std::{io, path::PathBuf};
 
+pub use disk::{Disk, disk};
 pub use floor::Floors;
 pub use ingest::{Ingest, ingest};
 pub use latency::{Latency, latency};
 pub use machine::{Ground, Machine};
+pub use recovery::{Recovery, fill, recovery};
 pub use spread::Spread;
 pub use throughput::{Throughput, throughput};
 pub use timers::{Scale as TimersScale, Timers, timers};

@@ -30,7 +30,7 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long without any step before the run counts as stuck.
 const STUCK_AFTER: Span = Span::seconds(60);
-const STEPS: u64 = 5;
+pub(super) const STEPS: u64 = 5;
 
 const DEFINITIONS: &[u8] = br#"{
     "segments": [{ "id": "uk", "name": "UK", "rule": "customer.attributes.country == 'GB'" }],
@@ -107,7 +107,7 @@ pub fn throughput(parent: &Path, enrollments: u64) -> Result<Throughput, Error> 
     })
 }
 
-struct Ran {
+pub(super) struct Ran {
     /// The last record before the first event.
     before: Lsn,
     seconds: f64,
@@ -115,7 +115,7 @@ struct Ran {
     rss_mib: Option<f64>,
 }
 
-fn run(data: &Path, enrollments: u64) -> Result<Ran, Error> {
+pub(super) fn run(data: &Path, enrollments: u64) -> Result<Ran, Error> {
     let onward = Onward::open(data, &Channels::all(load::Nothing))?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
     closed_loop((0..enrollments).map(|n| onward.upsert_customer(load::customer(n, 0))))?;

@@ -16,8 +16,9 @@ use serde::Serialize;
 
 use super::{
     Error, Scratch, Spread,
+    clock::Shifted,
     latency::{nth, pause_until},
-    load::{self, closed_loop, sent},
+    load::{self, ATTRIBUTE_BYTES, closed_loop, register, sent},
     machine::{self, Ground},
     rate,
 };
@@ -30,19 +31,16 @@ use crate::{
     machine::delivery::Content,
 };
 
-/// Bytes of a waiting customer's attributes.
-const ATTRIBUTE_BYTES: usize = 300;
 /// Between two events while the herd is worked off.
 const PROBE_EVERY: Duration = Duration::from_millis(5);
 /// How long a steady one waits, from its event on.
 const STEADY_WAIT: Span = Span::seconds(2);
 /// How long the herd waits: long enough for all of it to be there before the first is due.
 const HERD_WAIT: Span = Span::hours(20);
-const YEAR: Span = Span::days(365);
 /// How long without any message before the run counts as stuck.
 const STUCK_AFTER: Span = Span::seconds(60);
 
-const DEFINITIONS: &[u8] = br#"{
+pub(super) const DEFINITIONS: &[u8] = br#"{
     "segments": [
         { "id": "all", "name": "All", "rule": "true" },
         { "id": "herd", "name": "Herd", "rule": "true" },
@@ -148,20 +146,6 @@ pub fn timers(parent: &Path, scale: Scale) -> Result<Timers, Error> {
     })
 }
 
-/// Lets the customers wait, over the next year; seconds that it takes.
-fn register(onward: &Onward, clock: &Shifted, waiting: u64) -> Result<f64, Error> {
-    let started = SystemClock.now();
-    let step = YEAR.micros() / i64::try_from(waiting.max(1)).unwrap_or(i64::MAX);
-    let calls = (0..waiting).flat_map(|n| {
-        clock.forward(step);
-        let id = load::anywhere(n);
-        let customer = onward.upsert_customer(load::customer(id, ATTRIBUTE_BYTES));
-        [customer, onward.track(load::event("wait", n, id, 0))]
-    });
-    closed_loop(calls)?;
-    Ok(seconds_since(started))
-}
-
 /// Lets a herd be due at once; seconds until the last message is handed over, and how long events
 /// took meanwhile.
 fn herd(
@@ -227,43 +211,6 @@ fn steady(onward: &Onward, fired: &Fired, scale: Scale) -> Result<(Spread, Sprea
     let spans = std::mem::take(&mut *fired.spans.lock().expect("no holder of this lock panics"));
     let (late, handed) = spans.into_iter().unzip();
     Ok((Spread::of(late), Spread::of(handed)))
-}
-
-fn seconds_since(started: Timestamp) -> f64 {
-    SystemClock.now().since(started).to_std().as_secs_f64()
-}
-
-/// The machine's clock plus an offset, or standing still.
-#[derive(Debug, Default)]
-struct Shifted {
-    offset: AtomicI64,
-    /// Where it stands; zero while it goes.
-    stopped: AtomicI64,
-}
-
-impl Shifted {
-    fn forward(&self, micros: i64) {
-        self.offset.fetch_add(micros, Ordering::SeqCst);
-    }
-
-    fn stop(&self) {
-        self.stopped.store(self.now().micros(), Ordering::SeqCst);
-    }
-
-    /// From where it stands.
-    fn go_on(&self) {
-        let stood = self.stopped.swap(0, Ordering::SeqCst);
-        self.offset.store(stood - SystemClock.now().micros(), Ordering::SeqCst);
-    }
-}
-
-impl Clock for Shifted {
-    fn now(&self) -> Timestamp {
-        let stopped = self.stopped.load(Ordering::SeqCst);
-        let going = || SystemClock.now().micros() + self.offset.load(Ordering::SeqCst);
-        let micros = if stopped > 0 { stopped } else { going() };
-        Timestamp::from_micros(micros).unwrap_or(Timestamp::MAX)
-    }
 }
 
 /// What the messages say about the timers that sent them.

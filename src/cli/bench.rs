@@ -1,9 +1,16 @@
 //! `onward bench`: how fast it is here.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
 
 use clap::Subcommand;
-use serde::Serialize;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
 use serde_json::Value;
 
 use super::{exit::Failure, say};
@@ -80,6 +87,31 @@ enum Scenario {
         #[arg(long, value_name = "N", default_value_t = 5,
               value_parser = clap::value_parser!(u64).range(1..=3_600))]
         seconds: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// What a killed engine with many waiting enrollments needs to come back.
+    ///
+    /// A process of its own is filled and killed; its directory is opened by this one.
+    #[command(after_help = RECOVERY)]
+    Recovery {
+        /// Enrollments that wait, due over a year; as many events come after them.
+        #[arg(long, value_name = "N", default_value_t = 100_000,
+              value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
+        waiting: u64,
+        /// Fills this directory until killed.
+        #[arg(long, value_name = "DIR", hide = true)]
+        fill: Option<PathBuf>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// What of the log, rows and timers is encoded, written and kept, and left after trimming.
+    #[command(after_help = DISK)]
+    Disk {
+        /// Enrollments through the welcome series of `throughput`.
+        #[arg(long, value_name = "N", default_value_t = 20_000,
+              value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+        enrollments: u64,
         #[command(flatten)]
         common: Common,
     },
@@ -172,6 +204,27 @@ const TIMERS: &str = fields!(
   written_bytes           bytes that the process had written to the file system for all this"
 );
 
+const RECOVERY: &str = fields!(
+    "  waiting                 enrollments that wait
+  disk_bytes              bytes of the directory when its process was killed
+  open_ms                 until a copy of the store is open: looked at, and opened by sled
+  ready_ms                until the engine is open and an event is answered
+  replayed_records        records after the checkpoint in force
+  replay_records_per_s    of them per second, over all that ready_ms has besides open_ms"
+);
+
+const DISK: &str = fields!(
+    "  enrollments, records    through the welcome series, and in the log for it, customers included
+  log_bytes_per_record    chunk headers included
+  log_bytes_per_transition, row_bytes_per_transition, timer_bytes_per_transition
+                          encoded, per step that an enrollment left
+  written_ratio           bytes written to the file system, as a multiple of log, rows and timers
+  kept_ratio, kept_bytes  of the directory with its full history
+  trimmed_bytes           of the directory after all records were trimmed
+  compacted_bytes         after that was compacted
+  compacted_ratio         that as a multiple of the rows"
+);
+
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     match &args.scenario {
         Scenario::Throughput { enrollments, common } => {
@@ -189,6 +242,24 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             let scale = TimersScale { waiting, herd, rate, seconds };
             common.tell(&bench::timers(&common.dir(), scale)?)
         }
+        Scenario::Recovery { waiting, fill: Some(dir), .. } => {
+            let mut told = Ok(());
+            bench::fill(dir, *waiting, &mut |line| told = say(line))?;
+            told.map(|()| ExitCode::SUCCESS)
+        }
+        Scenario::Recovery { waiting, fill: None, common } => {
+            let program = std::env::current_exe().map_err(Failure::refused)?;
+            let mut fill = |data: &Path| {
+                let mut command = Command::new(&program);
+                let count = waiting.to_string();
+                command.args(["bench", "recovery", "--waiting", &count, "--fill"]).arg(data);
+                command
+            };
+            common.tell(&bench::recovery(&common.dir(), *waiting, &mut fill)?)
+        }
+        Scenario::Disk { enrollments, common } => {
+            common.tell(&bench::disk(&common.dir(), *enrollments)?)
+        }
     }
 }
 
@@ -199,26 +270,24 @@ impl Common {
 
     /// Prints the figures as a table, and as one object where that is asked for.
     fn tell(&self, figures: &impl Serialize) -> Result<ExitCode, Failure> {
-        let object = serde_json::to_value(figures).map_err(Failure::refused)?;
-        table("", &object)?;
+        let json = serde_json::to_string(figures).map_err(Failure::refused)?;
+        let figures: Figures = serde_json::from_str(&json).map_err(Failure::refused)?;
+        table("", &figures)?;
         if self.json {
-            say(serde_json::to_string(figures).map_err(Failure::refused)?)?;
+            say(json)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// A line for each figure, those within others below the name of those.
-fn table(above: &str, figures: &Value) -> Result<(), Failure> {
-    for (name, value) in figures.as_object().into_iter().flatten() {
+fn table(above: &str, Figures(figures): &Figures) -> Result<(), Failure> {
+    for (name, figure) in figures {
         let name = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
-        match value {
-            Value::Object(_) => table(&name, value)?,
-            Value::String(text) => say(format!("{name:<24} {text}"))?,
-            Value::Null => say(format!("{name:<24} {:>16}", "?"))?,
-            Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
-                say(format!("{name:<24} {:>16}", number(value)))?;
-            }
+        match figure {
+            Figure::Several(figures) => table(&name, figures)?,
+            Figure::One(Value::String(text)) => say(format!("{name:<24} {text}"))?,
+            Figure::One(value) => say(format!("{name:<24} {:>16}", number(value)))?,
         }
     }
     Ok(())
@@ -227,9 +296,43 @@ fn table(above: &str, figures: &Value) -> Result<(), Failure> {
 /// As many digits as say something.
 fn number(value: &Value) -> String {
     match value.as_f64() {
+        _ if value.is_null() => "?".to_owned(),
         Some(number) if value.is_f64() && number < 1.0 => format!("{number:.4}"),
         Some(number) if value.is_f64() && number < 1_000.0 => format!("{number:.2}"),
         Some(number) if value.is_f64() => format!("{number:.0}"),
         _ => value.to_string(),
+    }
+}
+
+/// What an object says, in the order in which it does.
+#[derive(Debug)]
+struct Figures(Vec<(String, Figure)>);
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Figure {
+    Several(Figures),
+    One(Value),
+}
+
+impl<'de> Deserialize<'de> for Figures {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Figures;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Figures, A::Error> {
+                let mut figures = Vec::new();
+                while let Some(figure) = map.next_entry()? {
+                    figures.push(figure);
+                }
+                Ok(Figures(figures))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
     }
 }

@@ -13,7 +13,7 @@ mod pool;
 
 use std::{fmt, pin::Pin, sync::Arc};
 
-use crate::base::{CustomerId, DeliveryId, Timestamp};
+use crate::base::{CustomerId, DeliveryId, InstanceId, Timestamp};
 use crate::machine::delivery::{ChannelKind, Content, Delivery, Outcome, Recipient};
 
 pub use log::Log;
@@ -41,11 +41,10 @@ pub struct Message {
     pub id: DeliveryId,
     /// Which attempt, from 1; no part of what is sent.
     pub attempt: u32,
-    /// Globally unique and the same on every attempt: `e0-1234.3@<instance hex>.onward`.
-    pub message_id: String,
-    /// What it may be called beside all others that the directory sends: `e0-1234.3`, and
-    /// `e0-1234.3@<instance hex>` since the directory has another identity than at first.
-    pub name: String,
+    /// The identity of the directory that sends.
+    pub instance: InstanceId,
+    /// Whether that is another one than the directory was created with.
+    pub is_renamed: bool,
     /// The engine's time when the delivery was requested.
     pub time: Timestamp,
     /// Whom it is for.
@@ -63,18 +62,27 @@ impl Message {
             .content
             .render(&delivery.values)
             .map_err(|error| Outcome::TemplateError { error })?;
-        let (id, instance) = (delivery.id, delivery.instance);
-        let unique = format!("{id}@{instance}");
         Ok(Self {
-            id,
+            id: delivery.id,
             attempt: delivery.attempt,
-            message_id: format!("{unique}.onward"),
-            name: if delivery.is_renamed { unique } else { id.to_string() },
+            instance: delivery.instance,
+            is_renamed: delivery.is_renamed,
             time: delivery.time,
             customer: delivery.customer.clone(),
             recipient: delivery.recipient.clone(),
             content,
         })
+    }
+
+    /// Globally unique and the same on every attempt: `e0-1234.3@<instance hex>.onward`.
+    pub fn message_id(&self) -> String {
+        format!("{}@{}.onward", self.id, self.instance)
+    }
+
+    /// What it may be called beside all others that the directory sends: `e0-1234.3`, and
+    /// `e0-1234.3@<instance hex>` since the directory has another identity than at first.
+    pub fn name(&self) -> String {
+        if self.is_renamed { format!("{}@{}", self.id, self.instance) } else { self.id.to_string() }
     }
 }
 

@@ -67,7 +67,7 @@ fn file(message: &Message) -> Result<File, Outcome> {
         ChannelKind::Email => ("eml", eml::build(message)?),
         ChannelKind::Push => ("push.json", push::build(message)?),
     };
-    Ok(File { name: format!("{}.{extension}", message.name), bytes })
+    Ok(File { name: format!("{}.{extension}", message.name()), bytes })
 }
 
 fn mismatch() -> Outcome {

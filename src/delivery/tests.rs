@@ -75,7 +75,7 @@ fn a_message_is_the_same_on_every_attempt_but_for_the_attempt() {
     let first = delivery("e0-1234.3", mailbox(), email());
     let again = Delivery { attempt: 2, ..first.clone() };
     let first = Message::render(&first).unwrap();
-    assert_eq!(first.message_id, "e0-1234.3@abababababababababababababababab.onward");
+    assert_eq!(first.message_id(), "e0-1234.3@abababababababababababababababab.onward");
     assert_eq!(Message::render(&again), Ok(Message { attempt: 2, ..first }));
 }
 

@@ -292,11 +292,10 @@ impl Worker {
 
     fn work(&mut self) -> store::Result<Stepped> {
         let mut appended = None;
-        let mut budget = SYNC_BYTES_MAX - CHECKPOINT_SLICE_BYTES;
+        let budget = CHECKPOINT_SLICE_BYTES;
         self.held.take_if(|it| it.is_let_go());
         match self.inbox.try_recv() {
             Ok(Job::Append { chunks, fold }) => {
-                budget = CHECKPOINT_SLICE_BYTES;
                 self.append(&chunks)?;
                 appended = fold;
             }

@@ -14,7 +14,7 @@ use crate::{
         planted::is_planted,
     },
     machine::{
-        apply::{TimerSet, apply, rows_of},
+        apply::{TimerSet, apply, unread_rows},
         catalog::Catalog,
         decide::decide,
         delivery::Delivery,
@@ -182,20 +182,10 @@ impl Partition {
 
     /// Loads the rows that the records change and the decision did not read.
     fn prepare(&mut self, first: Lsn, records: &[Record]) -> store::Result<()> {
+        let unread = records.iter().zip(0_u64..);
+        let unread = unread.flat_map(|(record, n)| unread_rows(first.plus(n), record)).flatten();
         let table = &self.state.table;
-        let mut missing = Vec::new();
-        let mut before = None;
-        for (record, n) in records.iter().zip(0_u64..) {
-            let lsn = first.plus(n);
-            // Most records change the one row that the record before has changed.
-            let enrollment = record.at().map(|at| at.enrollment.from(lsn));
-            let is_known = enrollment.is_some() && enrollment == before;
-            if !is_known || matches!(record, Record::DeliveryFailed(_)) {
-                let keys = rows_of(lsn, record).into_iter();
-                missing.extend(keys.filter(|key| !table.is_resident(key)));
-            }
-            before = enrollment;
-        }
+        let missing: Vec<_> = unread.filter(|key| !table.is_resident(key)).collect();
         self.state.fetch(&*self.store, missing)
     }
 
@@ -303,7 +293,9 @@ impl Partition {
         let flying = *flying;
         let id = requested.id;
         let key = key::enrollment(flying.place, id.enrollment.lsn);
-        self.state.table.fetch(&*self.store, [&key])?;
+        if !self.state.table.is_resident(&key) {
+            self.state.table.fetch(&*self.store, [&key])?;
+        }
         let store::Found::Row(Row::Enrollment(enrollment)) = self.state.table.get(&key) else {
             return Ok(None);
         };

@@ -99,6 +99,21 @@ pub fn rows_of(lsn: Lsn, record: &Record) -> Vec<Key> {
     }
 }
 
+/// The rows that a record changes and no decision for it reads: they may not be at hand yet.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others follow from rows that were read")]
+pub fn unread_rows(lsn: Lsn, record: &Record) -> [Option<Key>; 2] {
+    match record {
+        Record::DocumentPart(it) => [Some(key::document(it.document, it.part)), None],
+        Record::Enrolled(it) => {
+            let forgets = it.keys.as_ref().and_then(|change| change.forgets.as_ref());
+            let forgotten = forgets.map(|old| key::entry(&it.customer, old.flow, Some(&old.key)));
+            [Some(key::enrollment(it.place, lsn)), forgotten]
+        }
+        Record::DeliveryFailed(_) => [Some(key::dead_letter(lsn)), None],
+        _ => [None, None],
+    }
+}
+
 fn enrollment_key(lsn: Lsn, at: &At) -> Key {
     key::enrollment(at.place, at.enrollment.from(lsn))
 }

@@ -25,7 +25,7 @@ use super::{
     record::{
         CustomerChanged, EventReceived, LineRead, LineRejected, LossAccepted, Restored, Source,
     },
-    row::{CustomerRow, Row},
+    row::Row,
     settle, walk,
 };
 use crate::{
@@ -91,7 +91,7 @@ pub fn decide<V: View>(
 /// The rows that the decision is certain to need: to be loaded for a whole batch at once.
 pub fn first_rows(input: &Input) -> Vec<Key> {
     match input {
-        Input::Event { event, .. } => event_rows(event),
+        Input::Event { event, .. } => event_rows(event).into(),
         Input::Customer { update, .. } => vec![key::customer(&update.id)],
         Input::TimerDue(timer) => vec![key::enrollment(timer.place, timer.enrollment)],
         Input::Settled { delivery, place, .. } => {
@@ -106,11 +106,13 @@ pub fn first_rows(input: &Input) -> Vec<Key> {
     }
 }
 
-fn event_rows(event: &Event) -> Vec<Key> {
-    let mut keys =
-        vec![key::customer(&event.customer), key::activity(&event.customer, &event.name)];
-    keys.extend(event.id.as_ref().map(|id| key::seen(&event.customer, id)));
-    keys
+/// The customer, its activity of this name, and whether the id was seen; an event without an id has
+/// the customer once more.
+fn event_rows(event: &Event) -> [Key; 3] {
+    let customer = key::customer(&event.customer);
+    let seen = event.id.as_ref().map(|id| key::seen(&event.customer, id));
+    let seen = seen.unwrap_or_else(|| customer.clone());
+    [customer, key::activity(&event.customer, &event.name), seen]
 }
 
 fn decide_event<V: View>(
@@ -118,7 +120,7 @@ fn decide_event<V: View>(
     source: Source,
     event: &Event,
 ) -> Result<Answer, Stop> {
-    draft.require(&event_rows(event))?;
+    let [known, known_activity, seen] = draft.rows(&event_rows(event))?;
     let properties = &event.properties;
     if event.name.len() > NAME_BYTES_MAX
         || properties.as_str().len() > LINE_BYTES_MAX
@@ -129,14 +131,14 @@ fn decide_event<V: View>(
     if event.time.is_some_and(|time| time > draft.now.plus(EVENT_AHEAD_MAX)) {
         return reject(draft, source, Rejection::TooFarAhead, LineCode::TooFarAhead);
     }
-    if is_duplicate(draft, event)? {
+    if is_duplicate(draft, event, seen) {
         if source.is_line() {
             draft.push(LineRead { source, line: Idle::Duplicate });
         }
         return Ok(Answer::Duplicate);
     }
-    let known = customer_row(draft, event)?;
-    let known_activity = activity_row(draft, event)?;
+    let known = if let Some(Row::Customer(row)) = known { Some(&**row) } else { None };
+    let known_activity = if let Some(Row::Activity(it)) = known_activity { Some(it) } else { None };
     let names = known.map_or(0, |row| super::memory::index(row.names));
     let counted = known_activity.is_some() || names < ACTIVITY_NAMES_MAX;
     let time = super::apply::activity_time(event.time, draft.now);
@@ -179,30 +181,9 @@ fn decide_event<V: View>(
     Ok(Answer::Accepted)
 }
 
-fn is_duplicate<V: View>(draft: &Draft<'_, V>, event: &Event) -> Result<bool, Stop> {
-    let Some(id) = &event.id else { return Ok(false) };
-    let seen = draft.row(&key::seen(&event.customer, id))?;
-    Ok(matches!(seen, Some(Row::Seen(time)) if draft.now.since(*time) < DEDUP_WINDOW))
-}
-
-fn customer_row<'a, V: View>(
-    draft: &Draft<'a, V>,
-    event: &Event,
-) -> Result<Option<&'a CustomerRow>, Stop> {
-    Ok(match draft.row(&key::customer(&event.customer))? {
-        Some(Row::Customer(row)) => Some(row),
-        _ => None,
-    })
-}
-
-fn activity_row<'a, V: View>(
-    draft: &Draft<'a, V>,
-    event: &Event,
-) -> Result<Option<&'a Activity>, Stop> {
-    Ok(match draft.row(&key::activity(&event.customer, &event.name))? {
-        Some(Row::Activity(activity)) => Some(activity),
-        _ => None,
-    })
+fn is_duplicate<V: View>(draft: &Draft<'_, V>, event: &Event, seen: Option<&Row>) -> bool {
+    event.id.is_some()
+        && matches!(seen, Some(Row::Seen(time)) if draft.now.since(*time) < DEDUP_WINDOW)
 }
 
 fn decide_customer<V: View>(

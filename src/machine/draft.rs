@@ -57,6 +57,23 @@ impl<'a, V: View> Draft<'a, V> {
         self.view.row(key).resident(key)
     }
 
+    /// The rows under `keys`; stops where one is not resident, naming every such.
+    pub(super) fn rows<const N: usize>(
+        &self,
+        keys: &[Key; N],
+    ) -> Result<[Option<&'a Row>; N], Stop> {
+        let mut missing = Vec::new();
+        let rows = keys.each_ref().map(|key| match self.view.row(key) {
+            Found::Row(row) => Some(row),
+            Found::Absent => None,
+            Found::Missing => {
+                missing.push(key.clone());
+                None
+            }
+        });
+        if missing.is_empty() { Ok(rows) } else { Err(Stop::Missing(missing)) }
+    }
+
     /// Stops unless all of `keys` are resident, naming every one that is not.
     pub(super) fn require(&self, keys: &[Key]) -> Result<(), Stop> {
         let missing = keys.iter().filter(|key| self.view.row(key) == Found::Missing);

@@ -298,7 +298,7 @@ impl<'a> Walker<'a> {
 }
 
 fn customer_value(customer: &Customer, field: &str) -> Option<JsonText> {
-    let text = |value: &str| Some(JsonText::new(&value.into()));
+    let text = |value: &str| Some(JsonText::text(value));
     match field.split_once('.').unwrap_or((field, "")) {
         ("id", _) => text(customer.id.as_str()),
         ("email", _) => text(customer.email.as_deref()?),

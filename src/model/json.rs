@@ -1,5 +1,6 @@
 //! JSON that callers send and we only carry: checked once, kept as compact text.
 
+mod field;
 mod plain;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
@@ -54,6 +55,13 @@ impl JsonText {
         Self(value.to_string().into())
     }
 
+    /// A text.
+    pub fn text(text: &str) -> Self {
+        let quoted =
+            serde_json::to_string(text).expect("a text is JSON and memory does not refuse");
+        Self(quoted.into())
+    }
+
     /// The empty object.
     pub fn empty_object() -> Self {
         Self("{}".into())
@@ -66,9 +74,12 @@ impl JsonText {
 
     /// What an object has under this key.
     pub fn field(&self, key: &str) -> Option<Self> {
-        let mut reader = serde_json::Deserializer::from_str(&self.0);
-        // Whatever is no object has no fields.
-        reader.deserialize_map(Field(key)).ok().flatten().map(|found| Self(found.get().into()))
+        self.find(key).map(|found| Self(found.into()))
+    }
+
+    /// The text of what an object has under this key.
+    pub(super) fn find(&self, key: &str) -> Option<&str> {
+        field::find(&self.0, key)
     }
 
     /// Whether it is `null`.
@@ -79,52 +90,6 @@ impl JsonText {
     /// The value.
     pub fn value(&self) -> serde_json::Value {
         read(&self.0).expect("a JsonText is checked when it is made")
-    }
-}
-
-/// Looks for one key of an object; what it has there is left as it stands.
-struct Field<'k>(&'k str);
-
-impl<'de> Visitor<'de> for Field<'_> {
-    type Value = Option<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(is_it) = fields.next_key_seed(Is(self.0))? {
-            if is_it {
-                found = Some(fields.next_value()?);
-            } else {
-                fields.next_value::<serde::de::IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// Whether a key is this one.
-struct Is<'k>(&'k str);
-
-impl<'de> DeserializeSeed<'de> for Is<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Is<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(key == self.0)
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Rename,
     Unlink,
     Sync,
+    /// A sync of a file with everything that is known of it, counted as a sync as well.
+    WholeSync,
     /// A name, what it stands for, the names in a directory.
     Look,
 }
@@ -92,7 +94,9 @@ impl Faults {
     pub(crate) fn meet(&mut self, kind: Kind) -> Result<Option<Fault>, Errno> {
         self.reach()?;
         *self.counts.entry(kind).or_default() += 1;
-        if self.read_only && !matches!(kind, Kind::Open | Kind::Read | Kind::Sync | Kind::Look) {
+        if self.read_only
+            && !matches!(kind, Kind::Open | Kind::Read | Kind::Sync | Kind::WholeSync | Kind::Look)
+        {
             return Err(Errno::EROFS);
         }
         match &mut self.next {

@@ -342,7 +342,10 @@ impl Filesystem for Shared {
         reply.ok();
     }
 
-    fn fsync(&self, _: &Request, node: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+    fn fsync(&self, _: &Request, node: INodeNo, _: FileHandle, data: bool, reply: ReplyEmpty) {
+        if !data && let Err(errno) = self.act(|disk| disk.faults.meet(Kind::WholeSync).map(drop)) {
+            return reply.error(errno);
+        }
         self.sync(node, reply);
     }
 

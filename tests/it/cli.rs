@@ -1,5 +1,6 @@
 //! The program from outside: commands, exit codes and what is printed.
 
+mod bench;
 mod copies;
 mod damage;
 mod directory;

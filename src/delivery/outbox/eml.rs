@@ -33,7 +33,7 @@ pub(super) fn build(message: &Message) -> Result<Vec<u8>, Outcome> {
         .from(from)
         .to(Mailbox::new(None, to))
         .raw_header(subject_header(subject))
-        .message_id(Some(format!("<{}>", message.message_id)))
+        .message_id(Some(format!("<{}>", message.message_id())))
         .date(system_time(message.time));
     if let Some(reply_to) = reply_to {
         builder = builder.reply_to(mailbox(reply_to)?);

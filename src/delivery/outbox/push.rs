@@ -12,7 +12,7 @@ use crate::model::PushKeys;
 #[derive(Serialize)]
 struct Push<'a> {
     id: DeliveryId,
-    message_id: &'a str,
+    message_id: String,
     time: Timestamp,
     customer: &'a CustomerId,
     endpoint: &'a str,
@@ -38,7 +38,7 @@ pub(super) fn build(message: &Message) -> Result<Vec<u8>, Outcome> {
     };
     let push = Push {
         id: message.id,
-        message_id: &message.message_id,
+        message_id: message.message_id(),
         time: message.time,
         customer: &message.customer,
         endpoint: &subscription.endpoint,

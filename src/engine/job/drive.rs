@@ -177,7 +177,12 @@ impl Drive {
                 let _ = gauge.read(&*store).is_ok();
                 Err(Error::NoSpace(gauge.reading()))
             }
-            worked => worked,
+            worked => {
+                let finished = worked?;
+                // Nothing else has it any more, so that it says how it ended.
+                store.close()?;
+                Ok(finished)
+            }
         }
     }
 
@@ -241,7 +246,6 @@ impl Drive {
         let partition = runner.finish()?;
         let summary = Summary::of(&partition, first)?;
         let rejected_in_inputs = feed.rejected_in_inputs(&partition.state.memory);
-        partition.close()?;
         Ok(Finished { summary, rejected: feed.rejected, rejected_in_inputs })
     }
 

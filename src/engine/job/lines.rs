@@ -82,9 +82,12 @@ fn regular(path: &Path) -> io::Result<File> {
 
 /// What a file holds, up to one byte more than `max`.
 pub(super) fn read_up_to(path: &Path, max: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
     let end = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    regular(path)?.take(end).read_to_end(&mut bytes)?;
+    let file = regular(path)?;
+    let length = file.metadata()?.len().min(end);
+    // All of it at once: growing would take it several times.
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.take(end).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -14,6 +14,7 @@ use cel::{
 use super::{
     Needs, Place,
     functions::{self, GLOBALS},
+    plain::Plain,
     slot::{self, Path, Slot},
 };
 use crate::{
@@ -34,6 +35,8 @@ pub(super) struct Compiled {
     pub(super) slots: Vec<Slot>,
     /// What the slots need.
     pub(super) needs: Needs,
+    /// The same where it is so simple that it needs no library.
+    pub(super) plain: Option<Plain>,
 }
 
 /// Parses and checks; recurses as deep as the text nests.
@@ -57,7 +60,8 @@ pub(super) fn compile(source: &str, place: Place) -> Result<Compiled, Vec<Fault>
         return Err(compiler.faults);
     }
     let needs = slot::needs(&compiler.slots);
-    Ok(Compiled { expression, slots: compiler.slots, needs })
+    let plain = Plain::of(&expression, &compiler.slots);
+    Ok(Compiled { expression, slots: compiler.slots, needs, plain })
 }
 
 fn syntax(errors: cel::ParseErrors) -> Vec<Fault> {

@@ -31,7 +31,7 @@ use crate::base::{
 use crate::model::Fields;
 
 /// What a read costs besides the bytes it reads.
-const READ_COST: u64 = 16;
+pub(super) const READ_COST: u64 = 16;
 
 /// The value of a compiled expression.
 pub(super) fn value(compiled: &Compiled, facts: &Facts<'_>) -> Result<Value, Unknown> {

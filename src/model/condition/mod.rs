@@ -8,6 +8,7 @@ mod call;
 mod compile;
 mod evaluate;
 mod functions;
+mod plain;
 mod slot;
 
 use std::{cell::Cell, collections::BTreeSet, fmt, sync::Arc};
@@ -95,6 +96,11 @@ impl Condition {
 
     /// Whether it holds.
     pub fn holds(&self, facts: &Facts<'_>) -> Result<bool, Unknown> {
+        let plain = self.0.compiled.plain.as_ref().and_then(|plain| plain.holds(facts));
+        plain.map_or_else(|| self.holds_by_library(facts), Ok)
+    }
+
+    fn holds_by_library(&self, facts: &Facts<'_>) -> Result<bool, Unknown> {
         let cel::Value::Bool(answer) = evaluate::value(&self.0.compiled, facts)? else {
             return Err(Unknown("the condition gives neither true nor false".to_owned()));
         };

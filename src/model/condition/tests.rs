@@ -1,5 +1,7 @@
 //! What conditions mean, and that no text and no data can make them misbehave.
 
+mod plain;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -88,6 +88,19 @@ fn the_program_survives_failing_operations() {
     }
 }
 
+/// sled syncs its file as a whole when it is closed, after the last sync of ours.
+#[test]
+fn the_program_tells_of_a_disk_that_fails_at_the_very_end() {
+    let seed = workload::seed();
+    println!("SEED={seed}");
+    let Some(mount) = Mount::new() else { return };
+    let inputs = tempfile::tempdir().unwrap();
+    let shop = Shop::new(inputs.path(), seed, (SCALE, TIGHT));
+    let whole_syncs = counts(&mount, &shop)[&Kind::WholeSync];
+    fail(&mount, &shop, (Kind::WholeSync, whole_syncs - 1, Fault::Error(Errno::ENOSPC)));
+    assert!(mount.faults(|it| it.happened), "the last of {whole_syncs} syncs came");
+}
+
 #[test]
 fn the_program_goes_on_after_a_disk_that_hung_or_was_killed_on_it() {
     let seed = workload::seed();

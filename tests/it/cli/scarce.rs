@@ -23,13 +23,15 @@ fn a_reader_that_takes_its_time_is_no_disk_that_hangs() {
 #[test]
 fn with_too_little_address_space_it_says_so_and_ends() {
     let desk = simple();
-    for kib in [250_000, 500_000, 800_000, 1_000_000, 1_500_000, 2_500_000, 3_300_000, 5_000_000] {
+    for kib in [
+        250_000, 500_000, 800_000, 1_000_000, 1_500_000, 2_500_000, 3_300_000, 4_300_000, 6_000_000,
+    ] {
         let command = desk.run_command("defs.json", "customers.ndjson", "events.ndjson");
         let mut limited = Command::new("sh");
         limited.arg("-c").arg(format!("ulimit -v {kib}; exec \"$@\"")).arg("sh");
         limited.arg(command.get_program()).args(command.get_args());
         let ended = end(limited.env_remove("ONWARD_LIMITS").env_remove("ONWARD_LOG"));
-        if kib < 3 * 1024 * 1024 {
+        if kib < 4 * 1024 * 1024 {
             ended.code(4).says(&["address space", "raise the limit"]);
         } else {
             ended.code(0);

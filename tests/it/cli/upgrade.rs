@@ -63,7 +63,7 @@ fn outcome(delivery: &Delivery) -> Outcome {
         Ok(message) => message,
         Err(outcome) => return outcome,
     };
-    let text = format!("{} {:?} {:?}", message.message_id, message.recipient, message.content);
+    let text = format!("{} {:?} {:?}", message.message_id(), message.recipient, message.content);
     let hash = ContentHash::of(text.as_bytes());
     let digits = hash.to_string().into_bytes();
     match (digits[0] % 4, delivery.attempt) {

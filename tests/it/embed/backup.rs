@@ -103,11 +103,11 @@ fn a_delivery_of_before_leaves_both_under_one_name_and_later_ones_do_not() {
     // While it runs, too: the backup is the original's.
     let refused = onward_copy.backup(&backup);
     assert!(matches!(refused, Err(Error::Store(store::Error::OtherBackup { .. }))), "{refused:?}");
-    assert_eq!((&repeated.message_id, repeated.id), (&first.message_id, first.id));
+    assert_eq!((repeated.message_id(), repeated.id), (first.message_id(), first.id));
     enter(&onward_copy, "bob");
     let of_copy = next(&attempts);
-    assert_ne!(of_copy.message_id, of_original.message_id);
-    assert!(of_copy.message_id.ends_with(&format!("@{}.onward", restored.instance)));
+    assert_ne!(of_copy.message_id(), of_original.message_id());
+    assert!(of_copy.message_id().ends_with(&format!("@{}.onward", restored.instance)));
     onward_copy.close().unwrap();
 }
 

@@ -89,7 +89,7 @@ fn a_deferred_delivery_outlives_a_restart() {
     let onward = open_at(dir.path(), &channels, &clock);
     await_record(&onward, id, "Exited");
     let again = next(&attempts);
-    assert_eq!((again.attempt, &again.message_id), (2, &first.message_id));
+    assert_eq!((again.attempt, again.message_id()), (2, first.message_id()));
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn a_push_goes_to_every_subscription() {
     // One that was taken is enough.
     assert_eq!(ended(&onward, id).as_deref(), Some("completed"));
     let messages = [next(&attempts), next(&attempts), next(&attempts)];
-    let mut ids: Vec<&str> = messages.iter().map(|it| it.message_id.as_str()).collect();
+    let mut ids: Vec<String> = messages.iter().map(|it| it.message_id()).collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 3, "each delivery has an id of its own");

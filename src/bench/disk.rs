@@ -1,0 +1,133 @@
+//! What the disk has of so many enrollments through the welcome series: encoded, written, kept, and
+//! what is left of it after trimming and compaction.
+
+use std::{path::Path, sync::Arc};
+
+use serde::Serialize;
+
+use super::{
+    Error, Scratch,
+    clock::Shifted,
+    float, floor, load,
+    machine::{self, Ground},
+    throughput,
+};
+use crate::{
+    Onward, Options,
+    base::{Limits, Lsn, Span, bytes::length_of},
+    delivery::Channels,
+    engine::{ClockCheck, copies, trim::trim},
+    store::{SledStore, Store, Tree},
+};
+
+/// How old everything is when it is trimmed, and how long records are kept.
+const AGE: Span = Span::days(100);
+const KEEP: Span = Span::days(30);
+
+/// The figures of one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Disk {
+    /// `disk`.
+    pub scenario: &'static str,
+    /// What it ran on.
+    #[serde(flatten)]
+    pub ground: Ground,
+    /// Enrollments that went through, five steps each; their customers are in the figures, too.
+    pub enrollments: u64,
+    /// Records of all this.
+    pub records: u64,
+    /// Bytes of the log, chunk headers included, per record.
+    pub log_bytes_per_record: f64,
+    /// The same per step transition.
+    pub log_bytes_per_transition: f64,
+    /// Bytes of the pages of rows per step transition.
+    pub row_bytes_per_transition: f64,
+    /// Bytes of the pieces of timers per step transition.
+    pub timer_bytes_per_transition: f64,
+    /// Bytes that were written to the file system, as a multiple of log, rows and timers.
+    pub written_ratio: Option<f64>,
+    /// Bytes of the directory with its full history, as a multiple of the same.
+    pub kept_ratio: f64,
+    /// Bytes of the directory.
+    pub kept_bytes: u64,
+    /// After all records were trimmed.
+    pub trimmed_bytes: u64,
+    /// After that was compacted.
+    pub compacted_bytes: u64,
+    /// That as a multiple of the rows.
+    pub compacted_ratio: f64,
+}
+
+/// Runs the scenario in a directory of its own below `parent`, which is removed afterwards.
+pub fn disk(parent: &Path, enrollments: u64) -> Result<Disk, Error> {
+    let scratch = Scratch::new(parent)?;
+    let ground = Ground::of(&scratch.0);
+    let data = scratch.0.join("data");
+    let before = machine::written_bytes();
+    throughput::run(&data, enrollments)?;
+    let written = machine::written_bytes().zip(before).map(|(after, before)| after - before);
+    let sizes = floor::Sizes::read(&data, Lsn::ZERO)?;
+    let kept_bytes = machine::bytes_of(&data);
+    let store = SledStore::open_existing(&data)?;
+    let (rows, timers) = (bytes_in(&store, Tree::Rows)?, bytes_in(&store, Tree::Timers)?);
+    store.close()?;
+    let encoded = float(sizes.chunk_bytes + rows + timers);
+    let each = |bytes: u64| float(bytes) / float(enrollments * throughput::STEPS);
+    age(&data)?;
+    trim(&data, &Limits::default(), KEEP, None)?;
+    let trimmed_bytes = machine::bytes_of(&data);
+    copies::compact(&data, &Limits::default(), &mut |_| {}).map_err(Error::Store)?;
+    let compacted_bytes = machine::bytes_of(&data);
+    Ok(Disk {
+        scenario: "disk",
+        ground,
+        enrollments,
+        records: sizes.count(),
+        log_bytes_per_record: float(sizes.chunk_bytes) / float(sizes.count().max(1)),
+        log_bytes_per_transition: each(sizes.chunk_bytes),
+        row_bytes_per_transition: each(rows),
+        timer_bytes_per_transition: each(timers),
+        written_ratio: written.map(|written| float(written) / encoded),
+        kept_ratio: float(kept_bytes) / encoded,
+        kept_bytes,
+        trimmed_bytes,
+        compacted_bytes,
+        compacted_ratio: float(compacted_bytes) / float(rows.max(1)),
+    })
+}
+
+/// Lets time pass, and something happen after it.
+fn age(data: &Path) -> Result<(), Error> {
+    let clock = Arc::new(Shifted::default());
+    clock.forward(AGE.micros());
+    let options = Options { clock, clock_check: ClockCheck::Trust, ..Options::default() };
+    let onward = Onward::open_with(data, &Channels::all(load::Nothing), &options)?;
+    onward.track(load::event("visit", 0, 0, 0))?.wait()?;
+    Ok(onward.close()?)
+}
+
+/// Bytes of all keys and values in a tree.
+fn bytes_in(store: &dyn Store, tree: Tree) -> Result<u64, Error> {
+    let (mut bytes, mut key) = (0, Vec::new());
+    while let Some((next, value)) = store.above(tree, &key)? {
+        bytes += length_of(&next) + length_of(&value);
+        key = next;
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_somewhere_and_nothing_is_left_behind() {
+        let parent = tempfile::tempdir().unwrap();
+        let figures = disk(parent.path(), 20).unwrap();
+        // The customers, the definitions, and eleven records for each enrollment.
+        assert!(figures.records > 20 * 12);
+        assert!(figures.log_bytes_per_transition > 0.0 && figures.row_bytes_per_transition > 0.0);
+        assert!(figures.compacted_bytes <= figures.trimmed_bytes);
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+}
