@@ -47,7 +47,7 @@ enum Scenario {
         events: u64,
         /// Bytes of the properties that are stored.
         #[arg(long, value_name = "BYTES", default_value_t = 200,
-              value_parser = clap::value_parser!(u32).range(25..=40_000))]
+              value_parser = clap::value_parser!(u32).range(25..=10_000))]
         payload: u32,
         #[command(flatten)]
         common: Common,
