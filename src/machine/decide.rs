@@ -88,31 +88,12 @@ pub fn decide<V: View>(
     Ok(Decision { records: draft.into_records(), answer })
 }
 
-/// The rows that the decision is certain to need: to be loaded for a whole batch at once.
-pub fn first_rows(input: &Input) -> Vec<Key> {
-    match input {
-        Input::Event { event, .. } => event_rows(event).into(),
-        Input::Customer { update, .. } => vec![key::customer(&update.id)],
-        Input::TimerDue(timer) => vec![key::enrollment(timer.place, timer.enrollment)],
-        Input::Settled { delivery, place, .. } => {
-            vec![key::enrollment(*place, delivery.enrollment.lsn)]
-        }
-        Input::BlankLine { .. }
-        | Input::BadLine { .. }
-        | Input::Opening(_)
-        | Input::Publish { .. }
-        | Input::AcceptLoss { .. }
-        | Input::Restored { .. } => Vec::new(),
-    }
-}
-
-/// The customer, its activity of this name, and whether the id was seen; an event without an id has
-/// the customer once more.
-fn event_rows(event: &Event) -> [Key; 3] {
+/// The customer, its activity of this name, and whether the id was seen, where there is one.
+fn event_rows(event: &Event) -> [Option<Key>; 3] {
     let customer = key::customer(&event.customer);
+    let activity = key::activity(&event.customer, &event.name);
     let seen = event.id.as_ref().map(|id| key::seen(&event.customer, id));
-    let seen = seen.unwrap_or_else(|| customer.clone());
-    [customer, key::activity(&event.customer, &event.name), seen]
+    [Some(customer), Some(activity), seen]
 }
 
 fn decide_event<V: View>(
@@ -131,7 +112,7 @@ fn decide_event<V: View>(
     if event.time.is_some_and(|time| time > draft.now.plus(EVENT_AHEAD_MAX)) {
         return reject(draft, source, Rejection::TooFarAhead, LineCode::TooFarAhead);
     }
-    if is_duplicate(draft, event, seen) {
+    if is_duplicate(draft, seen) {
         if source.is_line() {
             draft.push(LineRead { source, line: Idle::Duplicate });
         }
@@ -181,9 +162,8 @@ fn decide_event<V: View>(
     Ok(Answer::Accepted)
 }
 
-fn is_duplicate<V: View>(draft: &Draft<'_, V>, event: &Event, seen: Option<&Row>) -> bool {
-    event.id.is_some()
-        && matches!(seen, Some(Row::Seen(time)) if draft.now.since(*time) < DEDUP_WINDOW)
+fn is_duplicate<V: View>(draft: &Draft<'_, V>, seen: Option<&Row>) -> bool {
+    matches!(seen, Some(Row::Seen(time)) if draft.now.since(*time) < DEDUP_WINDOW)
 }
 
 fn decide_customer<V: View>(

@@ -57,18 +57,22 @@ impl<'a, V: View> Draft<'a, V> {
         self.view.row(key).resident(key)
     }
 
-    /// The rows under `keys`; stops where one is not resident, naming every such.
+    /// The rows under `keys`, as far as there are keys; stops where one is not resident, naming every
+    /// such.
     pub(super) fn rows<const N: usize>(
         &self,
-        keys: &[Key; N],
+        keys: &[Option<Key>; N],
     ) -> Result<[Option<&'a Row>; N], Stop> {
         let mut missing = Vec::new();
-        let rows = keys.each_ref().map(|key| match self.view.row(key) {
-            Found::Row(row) => Some(row),
-            Found::Absent => None,
-            Found::Missing => {
-                missing.push(key.clone());
-                None
+        let rows = keys.each_ref().map(|key| {
+            let key = key.as_ref()?;
+            match self.view.row(key) {
+                Found::Row(row) => Some(row),
+                Found::Absent => None,
+                Found::Missing => {
+                    missing.push(key.clone());
+                    None
+                }
             }
         });
         if missing.is_empty() { Ok(rows) } else { Err(Stop::Missing(missing)) }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     base::{ContentHash, Lsn, PartitionId, Timestamp},
     machine::{
-        apply::{Projections, TimerSet, apply, rows_of},
+        apply::{Projections, TimerSet, apply, rows_of, unread_rows},
         catalog::Catalog,
-        decide::{decide, first_rows},
+        decide::decide,
         input::{Answer, Decision, Found, Input, Rejection, Stop, View},
         key::{self, Key},
         memory::Memory,
@@ -76,9 +76,22 @@ impl World {
         self.named = rows_of(lsn, record);
     }
 
+    /// Whoever applies the records has the rows that the decision read and those that are said to be
+    /// unread: there are no others.
+    fn check_rows_at_hand(&self, mut at_hand: BTreeSet<Key>, records: &[Record]) {
+        let first = self.memory.next_lsn();
+        for (record, n) in records.iter().zip(0_u64..) {
+            let lsn = first.plus(n);
+            at_hand.extend(unread_rows(lsn, record).into_iter().flatten());
+            for key in rows_of(lsn, record) {
+                assert!(at_hand.contains(&key), "{record:?} changes what nobody has read: {key:?}");
+            }
+        }
+    }
+
     fn decide(&self, now: Timestamp, input: &Input) -> Result<Decision, Rejection> {
         let whole = decide(self, PARTITION, now, input);
-        let mut asked: BTreeSet<Key> = first_rows(input).into_iter().collect();
+        let mut asked = BTreeSet::new();
         loop {
             match decide(&Glimpse { world: self, asked: &asked }, PARTITION, now, input) {
                 Err(Stop::Missing(keys)) => {
@@ -89,6 +102,9 @@ impl World {
                 }
                 found => {
                     assert_eq!(found, whole, "what is at hand does not change the decision");
+                    if let Ok(decision) = found {
+                        self.check_rows_at_hand(asked, &decision.records);
+                    }
                     break;
                 }
             }
