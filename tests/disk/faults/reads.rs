@@ -155,11 +155,15 @@ fn commands(place: &Place) -> Vec<(&'static str, Vec<PathBuf>)> {
     ]
 }
 
-fn run(place: &Place, name: &str, args: &[PathBuf]) -> Output {
+/// Makes room for what `repair` makes. Before anything is to fail: this is no command's doing.
+fn clear(place: &Place) {
     let repaired = place.dir.join("repaired");
     if repaired.exists() {
         std::fs::remove_dir_all(repaired).unwrap();
     }
+}
+
+fn run(place: &Place, name: &str, args: &[PathBuf]) -> Output {
     let mut command = place.command();
     command.arg(name).arg("--data").arg(place.data()).args(args).output().unwrap()
 }
@@ -179,6 +183,7 @@ fn commands_that_cannot_read_say_so_and_lose_nothing() {
         for (kind, fault) in [BAD, LOOK] {
             // The first time nothing fails and everything is counted.
             let before = mount.faults(|it| it.counts.get(&kind).copied().unwrap_or(0));
+            clear(&place);
             let output = run(&place, name, &args);
             assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output));
             let count = mount.faults(|it| it.counts[&kind]) - before;
@@ -203,6 +208,7 @@ fn fail(
     (kind, nth, fault): (Kind, u64, Fault),
 ) -> bool {
     let case = format!("{name}, {kind:?} {nth}");
+    clear(place);
     mount.faults(|it| (it.next, it.happened) = (Some((kind, nth, fault)), false));
     let output = run(place, name, args);
     mount.faults(Faults::heal);
@@ -217,6 +223,7 @@ fn fail(
     assert!(!told.contains("panicked"), "{case}: {told}");
     place.verify();
     if is_refused {
+        clear(place);
         let healed = run(place, name, args);
         assert_eq!(healed.status.code(), Some(0), "{case}, healed: {}", text(&healed));
     }

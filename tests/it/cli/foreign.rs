@@ -74,7 +74,7 @@ fn files_without_an_end_do_not_fill_memory() {
             fs::File::create(&path).unwrap().set_len(1 << 26).unwrap();
         }
         let mut command = Command::new("sh");
-        let limited = "ulimit -v 4000000; exec \"$0\" \"$@\"";
+        let limited = "ulimit -v 4500000; exec \"$0\" \"$@\"";
         command.args(["-c", limited, env!("CARGO_BIN_EXE_onward"), "repair", "--data"]);
         let ended = end(command.arg(desk.data()).arg("--to").arg(desk.path("new")));
         ended.code(i32::from(name == "head"));
