@@ -22,6 +22,8 @@ impl World {
     pub(super) fn settle(&mut self) {
         self.say(|_| String::from("settles"));
         self.swarm.faults = Faults::default();
+        // Not even a worker that reports while the disk is full, which it may yet turn out to be.
+        self.swarm.silent = 0;
         self.workers.refusals.store(0, Ordering::Relaxed);
         self.deposed.clear();
         self.disk.set_free_bytes(u64::MAX);
