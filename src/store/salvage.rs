@@ -152,12 +152,17 @@ impl Index {
     fn read(dir: &Path, progress: &mut dyn FnMut(u64)) -> Result<Self, Error> {
         let file = Arc::new(Segments::open(dir)?);
         let (mut chunks, mut bases) = (BTreeMap::new(), BTreeMap::<Vec<u8>, Place>::new());
-        let count = at64(file.offsets().count());
-        for (number, offset) in (0_u64..).zip(file.offsets()) {
+        let offsets = || file.offsets().filter(|it| !file.is_hole(*it));
+        // Twice: a link may be before the node that says how its keys begin.
+        let count = 2 * at64(offsets().count());
+        let mut numbers = 0_u64..;
+        let mut prefixes = nodes::Prefixes::default();
+        for (offset, number) in offsets().zip(&mut numbers) {
             progress(number * 100 / count.max(1));
-            if file.is_hole(offset) {
-                continue;
-            }
+            prefixes.add(&file.read(offset)?, base::PREFIX);
+        }
+        for (offset, number) in offsets().zip(&mut numbers) {
+            progress(number * 100 / count.max(1));
             let bytes = file.read(offset)?;
             for (at, _, header) in segments::chunks(&bytes) {
                 let key = (header.n, header.crc);
@@ -167,7 +172,7 @@ impl Index {
                 segments::Header::Used { lsn, .. } => lsn,
                 segments::Header::Blank | segments::Header::Broken => 0,
             };
-            nodes::each(&bytes, &mut |entry| {
+            nodes::each(&bytes, &prefixes, &mut |entry| {
                 let is_storable = entry.value.len() <= VALUE_BYTES_MAX;
                 if !is_storable || !entry.key.starts_with(base::PREFIX) {
                     return;

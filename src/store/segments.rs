@@ -108,7 +108,7 @@ pub(crate) fn end(bytes: &[u8], lsn: u64, written: &mut dyn FnMut(u64, u64)) -> 
 pub(super) struct Message {
     pub(super) kind: u8,
     /// The number of the page that it says something of.
-    page: u64,
+    pub(super) page: u64,
     crc: [u8; 4],
     /// Where the rest of its head is, which its checksum covers last.
     head: Range<usize>,

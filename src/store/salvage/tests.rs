@@ -18,8 +18,17 @@ const INSTANCE: InstanceId = InstanceId([7; 16]);
 const CHUNKS: u64 = 60;
 const BASES: [u64; 2] = [20, 40];
 
+/// Bytes of rows with which a base is a few pages, and so many that sled leaves out of their keys
+/// what all of a leaf begin with.
+const FEW: usize = 100;
+const MANY: usize = 500;
+
 /// Writes a log with two bases on the way, and trims it at the first.
 fn write() -> TempDir {
+    write_rows(FEW)
+}
+
+fn write_rows(padding: usize) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> = Arc::new(SledStore::open(dir.path()).unwrap());
     let log = LocalLog::new(Arc::clone(&store), PARTITION);
@@ -35,7 +44,7 @@ fn write() -> TempDir {
         assert_eq!(log.submit(position, &bytes).unwrap(), Inserted::Stored);
         table.fetch(&*store, [n.to_be_bytes()]).unwrap();
         table.update(Lsn(n), &n.to_be_bytes(), |row| {
-            *row = Some(Tally { sum: n, expires: Timestamp::MAX, padding: vec![b'x'; 500] });
+            *row = Some(Tally { sum: n, expires: Timestamp::MAX, padding: vec![b'x'; padding] });
         });
         if BASES.contains(&n) {
             for page in table.checkpoint() {
@@ -98,11 +107,19 @@ fn range(found: &Salvage) -> (Lsn, Lsn) {
 
 #[test]
 fn every_entry_that_sled_gives_is_in_its_file() {
-    let dir = write();
+    check_entries(&write_rows(FEW));
+    check_entries(&write_rows(MANY));
+}
+
+fn check_entries(dir: &TempDir) {
     let mut found = BTreeMap::new();
     let file = Segments::open(dir.path()).unwrap();
+    let mut prefixes = nodes::Prefixes::default();
     for offset in file.offsets() {
-        nodes::each(&file.read(offset).unwrap(), &mut |entry| {
+        prefixes.add(&file.read(offset).unwrap(), b"");
+    }
+    for offset in file.offsets() {
+        nodes::each(&file.read(offset).unwrap(), &prefixes, &mut |entry| {
             found.entry(entry.key).or_insert_with(Vec::new).push(entry.value.to_vec());
         });
     }
@@ -142,7 +159,11 @@ fn a_trimmed_log_begins_at_its_base() {
 
 #[test]
 fn a_base_behind_the_damage_saves_what_follows_it() {
-    let dir = write();
+    check_base_behind(&write_rows(FEW));
+    check_base_behind(&write_rows(MANY));
+}
+
+fn check_base_behind(dir: &TempDir) {
     for n in [3, BASES[0] + 5] {
         damage_chunk(dir.path(), n);
     }
