@@ -203,7 +203,7 @@ pub const CHUNK_BYTES_MAX: usize = 96 * 1024;
 /// Bytes of one stored value of any kind.
 pub const VALUE_BYTES_MAX: usize = 96 * 1024;
 /// Bytes at which a page splits, unless it holds one row only.
-pub const PAGE_BYTES_MAX: usize = 8 * 1024;
+pub const PAGE_BYTES_MAX: usize = 2 * 1024;
 /// Bytes of one row with its key.
 pub const ROW_BYTES_MAX: usize = 72 * 1024;
 /// Bytes of one part of the memory image that a checkpoint saves.
@@ -252,8 +252,7 @@ const _: () = assert!(CHECKPOINT_SLICE_BYTES + 4 * CHUNK_BYTES_MAX <= SYNC_BYTES
 /// cores; tests force the rare paths by making them small.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of cached pages as they are stored: clean, dirty and being written together. Decoded
-    /// they take several times as much memory.
+    /// Memory of cached pages, about: clean, dirty and being written together.
     pub cache_bytes: usize,
     /// Pages in the cache, at most; the tighter of the two bounds holds.
     pub cache_pages: usize,
@@ -309,7 +308,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            cache_bytes: 256 * 1024 * 1024,
+            cache_bytes: 448 * 1024 * 1024,
             cache_pages: usize::MAX,
             checkpoint_records: 1_000_000,
             keep_log: None,

@@ -36,6 +36,10 @@ impl store::Row for Row {
         Self::is_expired(self, now)
     }
 
+    fn are_expired(bytes: &[u8], now: Timestamp) -> bool {
+        Self::are_expired(bytes, now)
+    }
+
     fn weight(&self) -> usize {
         self.encoded_len()
     }

@@ -16,6 +16,9 @@ use crate::{
     model::{Activity, Customer},
 };
 
+/// The kind of [`Row::Seen`] in bytes.
+const SEEN: u8 = 4;
+
 /// A row of any kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Row {
@@ -181,7 +184,7 @@ impl Row {
             Self::Document(text) => put(out, 1, text),
             Self::Customer(row) => put(out, 2, row),
             Self::Activity(activity) => put(out, 3, activity),
-            Self::Seen(time) => put(out, 4, time),
+            Self::Seen(time) => put(out, SEEN, time),
             Self::Entry(entry) => put(out, 5, entry),
             Self::Enrollment(enrollment) => put(out, 6, enrollment),
             Self::DeadLetter(letter) => put(out, 7, letter),
@@ -212,7 +215,7 @@ impl Row {
             (1, 1) => codec::decode(body).map(Self::Document),
             (2, 1) => codec::decode(body).map(Self::Customer),
             (3, 1) => codec::decode(body).map(Self::Activity),
-            (4, 1) => codec::decode(body).map(Self::Seen),
+            (SEEN, 1) => codec::decode(body).map(Self::Seen),
             (5, 1) => codec::decode(body).map(Self::Entry),
             (6, 1) => codec::decode(body).map(Self::Enrollment),
             (7, 1) => codec::decode(body).map(Self::DeadLetter),
@@ -224,6 +227,11 @@ impl Row {
     /// Whether the row counts as absent from now on: an event id that is no longer remembered.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         matches!(self, Self::Seen(time) if now.since(*time) >= DEDUP_WINDOW)
+    }
+
+    /// The same of a row in bytes, of which only an event id is read.
+    pub fn are_expired(bytes: &[u8], now: Timestamp) -> bool {
+        bytes.first() == Some(&SEEN) && Self::decode(bytes).is_ok_and(|row| row.is_expired(now))
     }
 }
 

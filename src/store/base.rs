@@ -73,7 +73,7 @@ impl BaseState {
         self.each_copy(store, &mut |key, value| rows.put(Tree::Rows, key, value))?;
         let (mut pages, mut digest) = (StoredPages::default(), Digest::new(self.time));
         while let Some(stored) = pages.next::<R>(&rows)? {
-            digest.add_page(&stored.page);
+            digest.add_page(&stored.page)?;
         }
         if digest.finish() == (self.rows, self.digest) || is_planted!("base_copies_unchecked") {
             return Ok(());
@@ -288,7 +288,7 @@ impl<R: Row> BaseWriter<R> {
             };
             let (key, value) = stored.entry;
             spent += value.len();
-            self.digest.add_page(&stored.page);
+            self.digest.add_page(&stored.page)?;
             match self.copy_bytes.checked_sub(key.len() + value.len()) {
                 Some(left) => self.copy_bytes = left,
                 // The sweep that follows every base takes away what has been copied.

@@ -29,9 +29,8 @@ impl Part {
         let place = || format!("{self:?} {}", key.escape_ascii());
         let checked = match self {
             Self::Chunks => chunk::decode(value).map(drop),
-            Self::Pages => {
-                page::decode_page::<R>(page::page_lower(key).unwrap_or(key), value).map(drop)
-            }
+            Self::Pages => page::decode_page::<R>(page::page_lower(key).unwrap_or(key), value)
+                .and_then(|page| page.check()),
             Self::Timers => timers::decode_piece(value).map(drop),
         };
         checked.map_err(Error::malformed(place))

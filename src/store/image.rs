@@ -1,11 +1,13 @@
 //! All stored rows in the order of their keys, and what tells two such images apart: how many rows
 //! and a digest of them.
 
+use std::ops::ControlFlow;
+
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{
     Entry, Error, Page, Row, Store, Tree,
-    page::{decode_page, page_lower},
+    page::{self, decode_page, page_lower},
 };
 use crate::base::{
     ContentHash, Timestamp,
@@ -38,8 +40,7 @@ impl StoredPages {
         let Some((key, value)) = next else { return Ok(None) };
         let ahead = store.above(Tree::Rows, &key)?;
         let lower = page_lower(&key).unwrap_or_default();
-        let place = || format!("the page of rows from {}", lower.escape_ascii());
-        let mut page = decode_page(lower, &value).map_err(Error::malformed(place))?;
+        let mut page = decode_page(lower, &value).map_err(|why| page::damaged(lower, why))?;
         if let Some(upper) = ahead.as_ref().and_then(|(key, _)| page_lower(key)) {
             page.cut(upper);
         }
@@ -87,8 +88,12 @@ impl Digest {
     }
 
     /// Adds the rows of a page.
-    pub fn add_page<R: Row>(&mut self, page: &Page<R>) {
-        page.rows_from(&[]).for_each(|(key, row)| self.add(key, row));
+    pub fn add_page<R: Row>(&mut self, page: &Page<R>) -> Result<(), Error> {
+        let added = page.scan(&[], |key, row| {
+            self.add(key, row);
+            ControlFlow::Continue(())
+        });
+        added.map(drop).map_err(|why| page::damaged(page.lower(), why))
     }
 
     /// How many rows, and their digest.

@@ -73,8 +73,8 @@ impl<T: Stretch> Shelf<T> {
     }
 
     /// What is at this place, if anything is; `None` behind the last place.
-    pub(super) fn at_place(&self, place: usize) -> Option<Option<&T>> {
-        self.places.get(place).map(Option::as_ref)
+    pub(super) fn at_place_mut(&mut self, place: usize) -> Option<Option<&mut T>> {
+        self.places.get_mut(place).map(Option::as_mut)
     }
 
     /// Adds what begins where nothing else does.

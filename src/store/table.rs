@@ -1,6 +1,7 @@
 //! A table of rows: pages in the store behind a bounded cache.
 //!
-//! Rows change in resident pages only. A checkpoint takes the changed pages as pointers; whoever
+//! A page in memory is bytes, and only the rows that somebody asks for are made of them. Rows change
+//! in resident pages only. A checkpoint takes the changed pages as pointers; whoever
 //! changes one of them after that gets a copy of it. A page found in the store may be ahead of the
 //! last recorded checkpoint (the crash came before the recording), so every page skips the records
 //! that it already has.
@@ -9,14 +10,14 @@
 //! right page before the left one; a crash in between leaves rows in the left page that the right
 //! one has too, and they are dropped when the left page is loaded.
 
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, ops::ControlFlow, sync::Arc};
 
 use super::{
     Error, Key, Page, Row, Store, Tree,
-    page::{decode_page, page_key, page_lower},
+    page::{damaged, decode_page, page_key, page_lower},
     shelf::{Shelf, Stretch},
 };
-use crate::base::{Lsn, bytes::Malformed, planted::is_planted};
+use crate::base::{Lsn, planted::is_planted};
 
 /// What the cache knows of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Found<'a, R> {
     Row(&'a R),
     /// There is no such row.
     Absent,
-    /// Its page is not resident: fetch it.
+    /// It is not at hand, or nobody knows: fetch it.
     Missing,
 }
 
@@ -99,21 +100,24 @@ impl<R: Row> Table<R> {
             return Found::Missing;
         };
         slot.used.set(true);
-        slot.page.get(key).map_or(Found::Absent, Found::Row)
+        slot.page.get(key)
     }
 
-    /// Whether the page of this key is in the cache.
+    /// Whether the row at `key` is at hand, or known to be absent.
     pub fn is_resident(&self, key: &[u8]) -> bool {
-        self.slots.covering(key).is_some()
+        self.slots.covering(key).is_some_and(|slot| slot.page.has_at_hand(key))
     }
 
-    /// Makes the pages of all `keys` resident. In the order of the keys is fastest.
+    /// Makes the rows at all `keys` resident. In the order of the keys is fastest.
     pub fn fetch<K: AsRef<[u8]>>(
         &mut self,
         store: &dyn Store,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<(), Error> {
-        keys.into_iter().try_for_each(|key| self.load(store, key.as_ref()))
+        keys.into_iter().try_for_each(|key| {
+            self.load(store, key.as_ref())?;
+            self.read(key.as_ref())
+        })
     }
 
     /// Changes the row at `key`, which must be resident, as the record at `lsn` says; does nothing
@@ -124,7 +128,7 @@ impl<R: Row> Table<R> {
         if lsn <= slot.base && !is_planted!("drop_page_lsn") {
             return;
         }
-        let before = slot.page.bytes();
+        let before = slot.page.memory();
         match slot.state {
             State::Clean => self.clean_pages -= 1,
             State::Writing => self.copied_bytes += before,
@@ -132,10 +136,10 @@ impl<R: Row> Table<R> {
         }
         slot.state = State::Dirty;
         Arc::make_mut(&mut slot.page).change(lsn, key, change);
-        let after = slot.page.bytes();
+        let after = slot.page.memory();
         self.dirty_bytes += after;
         self.resident_bytes = self.resident_bytes - before + after;
-        if crate::base::limits::PAGE_BYTES_MAX < after {
+        if crate::base::limits::PAGE_BYTES_MAX < slot.page.bytes() {
             let lower = slot.page.lower().clone();
             self.split(lower);
         }
@@ -156,11 +160,15 @@ impl<R: Row> Table<R> {
             self.load(store, &from)?;
             let slot = self.slots.covering(&from).expect(RESIDENT);
             slot.used.set(true);
-            for (key, row) in slot.page.rows_from(&from) {
+            let scanned = slot.page.scan(&from, |key, row| {
                 if found.len() == limit || to.is_some_and(|to| to <= &**key) {
-                    return Ok(found);
+                    return ControlFlow::Break(());
                 }
                 found.push((key.clone(), row.clone()));
+                ControlFlow::Continue(())
+            });
+            if scanned.map_err(|why| damaged(slot.page.lower(), why))?.is_break() {
+                return Ok(found);
             }
             let Some(upper) = slot.upper.clone() else {
                 return Ok(found);
@@ -180,6 +188,7 @@ impl<R: Row> Table<R> {
             State::Writing => panic!("a checkpoint ends before the next one begins"),
             State::Dirty => {
                 slot.state = State::Writing;
+                Arc::make_mut(&mut slot.page).begin_writing();
                 taken.push(Arc::clone(&slot.page));
             }
         });
@@ -197,14 +206,19 @@ impl<R: Row> Table<R> {
                 || is_planted!("stale_cache_after_eviction") && state == State::Dirty
         };
         for slot in self.slots.iter_mut().filter(|slot| is_written(slot.state)) {
+            if slot.state == State::Writing {
+                let before = slot.page.memory();
+                Arc::make_mut(&mut slot.page).end_writing();
+                self.resident_bytes = self.resident_bytes - before + slot.page.memory();
+            }
             slot.state = State::Clean;
             self.clean_pages += 1;
         }
         self.copied_bytes = 0;
     }
 
-    /// Forgets clean pages until the bounds hold or only changed ones are left; those that were
-    /// used since the last call that came past them are spared once.
+    /// Forgets clean pages until the bounds hold or only changed ones are left; of those that were
+    /// used since the last call that came past them only the rows in use go.
     pub fn evict(&mut self, cache_bytes: usize, cache_pages: usize) {
         while self.clean_pages > 0
             && (cache_bytes < self.resident_bytes() || cache_pages < self.slots.len())
@@ -213,12 +227,12 @@ impl<R: Row> Table<R> {
                 continue;
             };
             let slot = self.slots.remove(&lower).expect("the hand is at a resident page");
-            self.resident_bytes -= slot.page.bytes();
+            self.resident_bytes -= slot.page.memory();
             self.clean_pages -= 1;
         }
     }
 
-    /// Bytes of changed pages that no checkpoint has taken.
+    /// Memory of changed pages that no checkpoint has taken.
     pub fn dirty_bytes(&self) -> usize {
         self.dirty_bytes
     }
@@ -228,13 +242,13 @@ impl<R: Row> Table<R> {
         self.slots.len()
     }
 
-    /// Bytes of all pages in the cache, and of those that only the running checkpoint holds.
+    /// Memory of all pages in the cache, and of those that only the running checkpoint holds.
     pub fn resident_bytes(&self) -> usize {
         self.resident_bytes + self.copied_bytes
     }
 
     fn load(&mut self, store: &dyn Store, key: &[u8]) -> Result<(), Error> {
-        if self.is_resident(key) {
+        if self.slots.covering(key).is_some() {
             return Ok(());
         }
         let stored = store.at_or_below(Tree::Rows, &page_key(key))?;
@@ -251,7 +265,7 @@ impl<R: Row> Table<R> {
         if let Some(upper) = &upper {
             page.cut(upper);
         }
-        self.resident_bytes += page.bytes();
+        self.resident_bytes += page.memory();
         self.clean_pages += 1;
         self.slots.insert(Slot {
             base: page.lsn(),
@@ -263,21 +277,38 @@ impl<R: Row> Table<R> {
         Ok(())
     }
 
+    /// Makes the row at `key` of its bytes, in its page, which is resident.
+    fn read(&mut self, key: &[u8]) -> Result<(), Error> {
+        let slot = self.slots.covering_mut(key).expect(RESIDENT);
+        if slot.page.has_at_hand(key) {
+            return Ok(());
+        }
+        let before = slot.page.memory();
+        let read = Arc::make_mut(&mut slot.page).read(key);
+        read.map_err(|why| damaged(slot.page.lower(), why))?;
+        let grown = slot.page.memory() - before;
+        self.resident_bytes += grown;
+        if slot.state == State::Dirty {
+            self.dirty_bytes += grown;
+        }
+        Ok(())
+    }
+
     /// Splits the changed page at `lower`, and its parts, until each fits or has one row.
     fn split(&mut self, lower: Key) {
         let mut work = vec![lower];
         while let Some(lower) = work.pop() {
             let slot = self.slots.at_mut(&lower).expect(RESIDENT);
-            let before = slot.page.bytes();
+            let before = slot.page.memory();
             let Some(right) = Arc::make_mut(&mut slot.page).split() else {
                 continue;
             };
             let at = right.lower().clone();
-            let grown = slot.page.bytes() + right.bytes() - before;
+            let after = slot.page.memory() + right.memory();
             let upper = slot.upper.replace(at.clone());
             let base = slot.base;
-            self.resident_bytes += grown;
-            self.dirty_bytes += grown;
+            self.resident_bytes = self.resident_bytes - before + after;
+            self.dirty_bytes = self.dirty_bytes - before + after;
             let page = Arc::new(right);
             let slot = Slot { page, upper, base, state: State::Dirty, used: Cell::new(true) };
             self.slots.insert(slot);
@@ -287,22 +318,26 @@ impl<R: Row> Table<R> {
 
     /// Moves the hand one place on; gives the page that was there if it may go.
     fn victim(&mut self) -> Option<Key> {
-        let Some(place) = self.slots.at_place(self.hand) else {
+        let Some(place) = self.slots.at_place_mut(self.hand) else {
             self.hand = 0;
             return None;
         };
         self.hand += 1;
         let slot = place?;
-        let may_go = slot.state == State::Clean && !slot.used.replace(false);
-        may_go.then(|| slot.page.lower().clone())
+        if slot.state != State::Clean {
+            return None;
+        }
+        if !slot.used.replace(false) {
+            return Some(slot.page.lower().clone());
+        }
+        let before = slot.page.memory();
+        Arc::make_mut(&mut slot.page).cool();
+        self.resident_bytes = self.resident_bytes - before + slot.page.memory();
+        None
     }
 }
 
 const RESIDENT: &str = "the page of a key is fetched before the row changes";
-
-fn damaged(lower: &[u8], why: Malformed) -> Error {
-    Error::malformed(|| format!("the page of rows from {}", lower.escape_ascii()))(why)
-}
 
 #[cfg(test)]
 mod tests;

@@ -92,7 +92,7 @@ fn a_base_knows_its_rows_and_keeps_copies_of_few() {
     let mut digest = Digest::new(Timestamp::EPOCH);
     let mut pages = StoredPages::default();
     while let Some(stored) = pages.next::<Tally>(&copy).unwrap() {
-        digest.add_page(&stored.page);
+        digest.add_page(&stored.page).unwrap();
     }
     assert_eq!(digest.finish(), (copied.rows, copied.digest));
     // Copies that have become too many go with the first sweep.

@@ -1,5 +1,7 @@
 //! Pages: the golden file, round trips, splits, damage, arbitrary bytes.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -41,7 +43,17 @@ fn put(page: &mut Page<Tally>, lsn: u64, key: &[u8], row: Tally) {
 }
 
 fn rows(page: &Page<Tally>) -> Vec<(Key, Tally)> {
-    page.rows_from(&[]).map(|(key, row)| (key.clone(), row.clone())).collect()
+    let mut rows = vec![];
+    let ended = page.scan(&[], |key, row| {
+        rows.push((key.clone(), row.clone()));
+        Continue(())
+    });
+    assert_eq!(ended, Ok(Continue(())));
+    rows
+}
+
+fn sum(page: &Page<Tally>, key: &[u8]) -> Option<u64> {
+    rows(page).iter().find(|(it, _)| **it == *key).map(|(_, row)| row.sum)
 }
 
 fn reread(page: &Page<Tally>, now: Timestamp) -> Page<Tally> {
@@ -79,11 +91,11 @@ fn expired_rows_are_dropped_when_the_page_is_written() {
     let mut page = golden_page();
     let soon = Timestamp::from_micros(100).unwrap();
     put(&mut page, 8, b"customer-2", Tally { expires: soon, ..tally(3, b"") });
-    assert_eq!(reread(&page, Timestamp::EPOCH).get(b"customer-2").map(|row| row.sum), Some(3));
+    assert_eq!(sum(&reread(&page, Timestamp::EPOCH), b"customer-2"), Some(3));
     let later = reread(&page, soon);
-    assert_eq!(later.get(b"customer-2"), None);
+    assert_eq!(later.get(b"customer-2"), Found::Absent);
     assert_eq!(rows(&later).len(), 3);
-    assert_eq!(page.get(b"customer-2").map(|row| row.sum), Some(3));
+    assert_eq!(sum(&page, b"customer-2"), Some(3));
 }
 
 #[test]
@@ -108,10 +120,13 @@ fn a_page_of_another_place_is_noticed() {
     assert!(decode_page::<Tally>(b"customer-11", &value).is_err());
 }
 
+fn key() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(0_u8..3, 0..5)
+}
+
 fn entries() -> impl Strategy<Value = Vec<(Vec<u8>, u64, Vec<u8>)>> {
-    let key = prop::collection::vec(0_u8..3, 0..5);
     let padding = prop::collection::vec(any::<u8>(), 0..2_000);
-    prop::collection::vec((key, any::<u64>(), padding), 0..40)
+    prop::collection::vec((key(), any::<u64>(), padding), 0..40)
 }
 
 proptest! {
@@ -138,22 +153,70 @@ proptest! {
             prop_assert_eq!(again.bytes(), page.bytes());
             let (_, value) = encode_page(page, Timestamp::EPOCH);
             prop_assert!(value.len() <= page.bytes());
-            prop_assert!(page.bytes() <= PAGE_BYTES_MAX || page.rows.len() == 1);
+            prop_assert!(page.bytes() <= PAGE_BYTES_MAX || rows(page).len() == 1);
             seen.extend(rows(page));
         }
         prop_assert_eq!(seen, all);
         for pair in done.windows(2) {
-            let last = pair[0].rows.last().unwrap();
-            prop_assert!(last.key < pair[1].lower);
-            prop_assert_eq!(&pair[1].rows[0].key, &pair[1].lower);
+            prop_assert!(rows(&pair[0]).last().unwrap().0 < pair[1].lower);
+            prop_assert_eq!(&rows(&pair[1])[0].0, &pair[1].lower);
+        }
+    }
+
+    #[test]
+    fn a_page_is_a_map_whatever_of_it_is_stored(
+        before in entries(),
+        ops in prop::collection::vec((key(), 0..6_u8, any::<u64>()), 0..60),
+    ) {
+        let mut page = Page::empty(Key::default());
+        let mut model = BTreeMap::new();
+        for (key, sum, padding) in before {
+            put(&mut page, 1, &key, tally(sum, &padding));
+            model.insert(key, tally(sum, &padding));
+        }
+        page = reread(&page, Timestamp::EPOCH);
+        for (lsn, (key, op, sum)) in (2..).zip(ops) {
+            match op {
+                0 => {
+                    page.read(&key).unwrap();
+                    prop_assert!(page.has_at_hand(&key));
+                }
+                1 => page.cool(),
+                2 => {
+                    page.begin_writing();
+                    encode_page(&page, Timestamp::EPOCH);
+                    page.end_writing();
+                }
+                3 | 4 => {
+                    page.read(&key).unwrap();
+                    put(&mut page, lsn, &key, tally(sum, b"abc"));
+                    model.insert(key, tally(sum, b"abc"));
+                }
+                _ => {
+                    page.read(&key).unwrap();
+                    page.change(Lsn(lsn), &key, |row| *row = None);
+                    model.remove(&key);
+                }
+            }
+            let all: Vec<_> = model.iter().map(|(k, row)| (Key::from_slice(k), row.clone())).collect();
+            prop_assert_eq!(rows(&page), all);
+            for key in model.keys() {
+                prop_assert!(page.get(key) != Found::Absent);
+            }
+            let counted = (page.bytes(), page.memory());
+            page.count();
+            prop_assert_eq!((page.bytes(), page.memory()), counted);
+            prop_assert!(page.value(&page.entries(Timestamp::EPOCH)).len() <= page.bytes());
         }
     }
 
     #[test]
     fn any_bytes_give_a_page_or_an_error(body in prop::collection::vec(any::<u8>(), 0..80)) {
         let value = frame::seal(MAGIC, VERSION, |out| out.extend_from_slice(&body));
-        if let Ok(page) = decode_page::<Tally>(b"", &value) {
-            prop_assert!(page.rows.is_sorted_by(|a, b| a.key < b.key));
+        if let Ok(page) = decode_page::<Tally>(b"", &value)
+            && page.check().is_ok()
+        {
+            prop_assert!(rows(&page).is_sorted_by(|a, b| a.0 < b.0));
         }
         prop_assert!(decode_page::<Tally>(b"", &body).is_err());
     }

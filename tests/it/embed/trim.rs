@@ -96,7 +96,7 @@ fn frozen_rows_stay_as_they_are_while_events_come_in() {
         let mut digest = Digest::new(frozen.checkpoint().time);
         let mut pages = StoredPages::default();
         while let Some(stored) = pages.next::<Read>(&**frozen.store()).unwrap() {
-            digest.add_page(&stored.page);
+            digest.add_page(&stored.page).unwrap();
         }
         digest.finish()
     };
