@@ -1,6 +1,6 @@
 //! What scenarios send in, and the callers that send it.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use super::clock::Shifted;
 use crate::{
@@ -36,15 +36,16 @@ pub(super) fn closed_loop(
     under_way.into_iter().try_for_each(|ticket| ticket.wait().map(drop))
 }
 
-/// Lets the customers wait, over the next year; seconds that it takes.
+/// Lets the customers with these numbers wait, evenly over a year for all below the last; seconds
+/// that it takes.
 pub(super) fn register(
     onward: &Onward,
     clock: &Shifted,
-    waiting: u64,
+    numbers: Range<u64>,
 ) -> Result<f64, crate::Error> {
     let started = SystemClock.now();
-    let step = YEAR.micros() / i64::try_from(waiting.max(1)).unwrap_or(i64::MAX);
-    let calls = (0..waiting).flat_map(|n| {
+    let step = YEAR.micros() / i64::try_from(numbers.end.max(1)).unwrap_or(i64::MAX);
+    let calls = numbers.flat_map(|n| {
         clock.forward(step);
         let id = anywhere(n);
         let known = onward.upsert_customer(customer(id, ATTRIBUTE_BYTES));
@@ -74,11 +75,14 @@ pub(super) fn event(name: &str, n: u64, customer: u64, payload: usize) -> Event 
     Event::parse(line.as_bytes()).expect("the bench's events are valid")
 }
 
+/// The numbers below this are [`anywhere`].
+pub(super) const ANYWHERE: u64 = 1 << 26;
+
 /// A number of at most eight digits that is anywhere, the same every time and another for every `n`
-/// below 2^26: so that customers come in no order.
+/// below [`ANYWHERE`]: so that customers come in no order.
 pub(super) const fn anywhere(n: u64) -> u64 {
     // Multiplying by an odd number permutes the numbers below a power of two.
-    n.wrapping_mul(0x9e37_79b1) % (1 << 26)
+    n.wrapping_mul(0x9e37_79b1) % ANYWHERE
 }
 
 /// Takes every message and does nothing with it.

@@ -63,6 +63,16 @@ pub(super) fn thread_cpu_seconds() -> Option<f64> {
     Some(super::float(nanos) / 1e9)
 }
 
+/// The processor time of the whole process, in seconds; none where the system does not say.
+pub(super) fn process_cpu_seconds() -> Option<f64> {
+    let threads = fs::read_dir("/proc/self/task").ok()?;
+    let nanos = threads.flatten().map(|thread| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    nanos.sum::<Option<u64>>().map(|nanos| super::float(nanos) / 1e9)
+}
+
 /// The most memory that the process ever had, in MiB; none where the system does not say.
 pub(super) fn peak_rss_mib() -> Option<f64> {
     let kib: u64 = field("/proc/self/status", "VmHWM")?.split_whitespace().next()?.parse().ok()?;

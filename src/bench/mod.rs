@@ -7,6 +7,8 @@
 //! | `latency` | from an event to its first message, while events come at a given rate |
 //! | `timers` | many waiting enrollments, a herd of them due at once, a steady stream |
 //! | `recovery` | what a killed engine with many waiting needs to come back |
+//! | `growth` | what a step costs while more and more wait |
+//! | `mixed` | everything at once for long, at half of what goes |
 //! | `disk` | what of the log, rows and timers is encoded, written and kept |
 //! | `load`, `clock`, `spread` | what is sent in, by whom and when; how figures are spread |
 //! | `floor` | the same records without an engine: what the store and the disk allow |
@@ -15,10 +17,12 @@
 mod clock;
 mod disk;
 mod floor;
+mod growth;
 mod ingest;
 mod latency;
 mod load;
 mod machine;
+mod mixed;
 mod recovery;
 mod spread;
 mod throughput;
@@ -28,9 +32,11 @@ use std::{io, path::PathBuf};
 
 pub use disk::{Disk, disk};
 pub use floor::Floors;
+pub use growth::{Cost, Growth, growth};
 pub use ingest::{Ingest, ingest};
 pub use latency::{Latency, latency};
 pub use machine::{Ground, Machine};
+pub use mixed::{Mixed, Part, mixed};
 pub use recovery::{Recovery, fill, recovery};
 pub use spread::Spread;
 pub use throughput::{Throughput, throughput};

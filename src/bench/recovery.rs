@@ -110,7 +110,7 @@ pub fn fill(data: &Path, waiting: u64, say: &mut dyn FnMut(&str)) -> Result<(), 
     let clock = Arc::new(Shifted::default());
     let onward = open_at(data, Arc::<Shifted>::clone(&clock))?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
-    register(&onward, &clock, waiting)?;
+    register(&onward, &clock, 0..waiting)?;
     let visit = |n: u64| load::event("visit", n, load::anywhere(n % waiting), load::PAYLOAD_BYTES);
     closed_loop((0..waiting).map(|n| onward.track(visit(n))))?;
     say(FULL);

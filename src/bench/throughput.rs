@@ -6,7 +6,7 @@
 //! The caller keeps a bounded number of events under way, so the engine always has work and never
 //! refuses any. It runs in this process, and its processor time is part of the figure.
 
-use std::{path::Path, time::Duration};
+use std::{ops::Range, path::Path, time::Duration};
 
 use crossbeam_channel::never;
 use serde::Serialize;
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     Onward,
     app::SystemClock,
-    base::{Clock, Lsn, Span, Timestamp},
+    base::{Clock, FlowId, Lsn, Span, Timestamp},
     delivery::Channels,
     machine::counters::FlowCounts,
 };
@@ -31,8 +31,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long without any step before the run counts as stuck.
 const STUCK_AFTER: Span = Span::seconds(60);
 pub(super) const STEPS: u64 = 5;
+const FLOW: &str = "welcome";
 
-const DEFINITIONS: &[u8] = br#"{
+pub(super) const DEFINITIONS: &[u8] = br#"{
     "segments": [{ "id": "uk", "name": "UK", "rule": "customer.attributes.country == 'GB'" }],
     "flows": [{ "id": "welcome", "name": "Welcome series", "segment": "uk",
         "trigger": { "event": "signup", "filter": "event.properties.plan == 'free'" },
@@ -90,19 +91,19 @@ pub fn throughput(parent: &Path, enrollments: u64) -> Result<Throughput, Error> 
     let ran = run(&data, enrollments)?;
     let sizes = floor::Sizes::read(&data, ran.before)?;
     let records = sizes.count();
-    let records_per_s = rate(records, ran.seconds);
+    let records_per_s = rate(records, ran.series.seconds);
     Ok(Throughput {
         scenario: "throughput",
         ground,
         enrollments,
-        seconds: ran.seconds,
-        step_transitions_per_s: rate(enrollments * STEPS, ran.seconds),
-        enrollments_per_s: rate(enrollments, ran.seconds),
+        seconds: ran.series.seconds,
+        step_transitions_per_s: rate(enrollments * STEPS, ran.series.seconds),
+        enrollments_per_s: rate(enrollments, ran.series.seconds),
         records_per_s,
         records,
         bytes_per_record: float(sizes.chunk_bytes) / float(records.max(1)),
         floors: Floors::measure(&scratch.0, &sizes, records_per_s)?,
-        generator_cpu_s: ran.generator_cpu_s,
+        generator_cpu_s: ran.series.generator_cpu_s,
         rss_mib: ran.rss_mib,
     })
 }
@@ -110,37 +111,55 @@ pub fn throughput(parent: &Path, enrollments: u64) -> Result<Throughput, Error> 
 pub(super) struct Ran {
     /// The last record before the first event.
     before: Lsn,
-    seconds: f64,
-    generator_cpu_s: Option<f64>,
+    series: Series,
     rss_mib: Option<f64>,
+}
+
+/// What the welcome series took.
+pub(super) struct Series {
+    /// From the first event to the last exit.
+    pub(super) seconds: f64,
+    /// Processor time of the caller.
+    pub(super) generator_cpu_s: Option<f64>,
 }
 
 pub(super) fn run(data: &Path, enrollments: u64) -> Result<Ran, Error> {
     let onward = Onward::open(data, &Channels::all(load::Nothing))?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
-    closed_loop((0..enrollments).map(|n| onward.upsert_customer(load::customer(n, 0))))?;
+    make_customers(&onward, 0..enrollments)?;
     let before = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
-
-    let cpu = machine::thread_cpu_seconds();
-    let started = SystemClock.now();
-    closed_loop(
-        (0..enrollments).map(|n| onward.track(load::event("signup", n, n, PAYLOAD_BYTES))),
-    )?;
-    let cpu = machine::thread_cpu_seconds().zip(cpu).map(|(after, before)| after - before);
-    let ended = wait_for_the_end(&onward, enrollments)?;
+    let series = series(&onward, 0..enrollments, enrollments)?;
     let rss_mib = machine::peak_rss_mib();
     onward.close()?;
-    let seconds = ended.since(started).to_std().as_secs_f64();
-    Ok(Ran { before, seconds, generator_cpu_s: cpu, rss_mib })
+    Ok(Ran { before, series, rss_mib })
 }
 
-/// Waits until every enrollment is over and that is durable; when it was.
-fn wait_for_the_end(onward: &Onward, expected: u64) -> Result<Timestamp, Error> {
+/// Makes the customers with these numbers.
+pub(super) fn make_customers(onward: &Onward, numbers: Range<u64>) -> Result<(), crate::Error> {
+    closed_loop(numbers.map(|n| onward.upsert_customer(load::customer(n, 0))))
+}
+
+/// Sends the customers with these numbers through the welcome series, after which as many as
+/// `expected` have gone through it in all.
+pub(super) fn series(onward: &Onward, numbers: Range<u64>, expected: u64) -> Result<Series, Error> {
+    let cpu = machine::thread_cpu_seconds();
+    let started = SystemClock.now();
+    closed_loop(numbers.map(|n| onward.track(load::event("signup", n, n, PAYLOAD_BYTES))))?;
+    let cpu = machine::thread_cpu_seconds().zip(cpu).map(|(after, before)| after - before);
+    let ended = wait_for_the_end(onward, expected)?;
+    let seconds = ended.since(started).to_std().as_secs_f64();
+    Ok(Series { seconds, generator_cpu_s: cpu })
+}
+
+/// Waits until so many enrollments of the series are over and that is durable; when it was.
+pub(super) fn wait_for_the_end(onward: &Onward, expected: u64) -> Result<Timestamp, Error> {
     let (mut latest, mut moved) = (Lsn::ZERO, SystemClock.now());
     loop {
         let counts = onward.engine().query(|it| {
             let memory = it.memory();
-            Ok((memory.latest, memory.counters.flows.values().next().cloned().unwrap_or_default()))
+            let number = FlowId::new(FLOW).ok().and_then(|flow| memory.flow_number(&flow));
+            let counts = number.and_then(|flow| memory.counters.flows.get(&flow)).cloned();
+            Ok((memory.latest, counts.unwrap_or_default()))
         })?;
         let (lsn, flow) = counts.wait()?;
         let now = SystemClock.now();

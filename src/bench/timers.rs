@@ -121,7 +121,7 @@ pub fn timers(parent: &Path, scale: Scale) -> Result<Timers, Error> {
     let channels = Channels::all(Noting(Arc::clone(&fired)));
     let onward = Onward::open_with(&scratch.0.join("data"), &channels, &options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
-    let registered = register(&onward, &clock, scale.waiting)?;
+    let registered = register(&onward, &clock, 0..scale.waiting)?;
     let waiting_rss_mib = machine::rss_mib();
     let (drained, event) = herd(&onward, &clock, &fired, scale)?;
     let (lateness, handed) = steady(&onward, &fired, scale)?;

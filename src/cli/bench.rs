@@ -105,6 +105,33 @@ enum Scenario {
         #[command(flatten)]
         common: Common,
     },
+    /// What a step of the welcome series costs while more and more enrollments wait.
+    #[command(after_help = GROWTH)]
+    Growth {
+        /// How many wait, one size after the other, ascending.
+        #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1000,10000,100000",
+              value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
+        waiting: Vec<u64>,
+        /// How many go through the series at each size.
+        #[arg(long, value_name = "N", default_value_t = 20_000,
+              value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        enrollments: u64,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Everything at once: whether memory and latency stay flat, and what the file grows by.
+    #[command(after_help = MIXED)]
+    Mixed {
+        /// For how long.
+        #[arg(long, value_name = "N", default_value_t = 60,
+              value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        seconds: u64,
+        /// Calls per second [default: half of what a short trial comes to].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        rate: Option<u64>,
+        #[command(flatten)]
+        common: Common,
+    },
     /// What of the log, rows and timers is encoded, written and kept, and left after trimming.
     #[command(after_help = DISK)]
     Disk {
@@ -213,6 +240,25 @@ const RECOVERY: &str = fields!(
   replay_records_per_s    of them per second, over all that ready_ms has besides open_ms"
 );
 
+const GROWTH: &str = fields!(
+    "  enrollments             through the welcome series at each size
+  waiting                 by how many wait: step_transitions_per_s, step_us, step_cpu_us of the
+                          whole process, rss_mib and disk_bytes after it
+  growth                  the most that a step takes as a multiple of the least"
+);
+
+const MIXED: &str = fields!(
+    "  seconds, rate, calls    how long, calls per second, calls in all
+  ended                   enrollments through the welcome series, all that began
+  early, late             the first and the last quarter: answered (p50_ms, p99_ms, p999_ms, max_ms
+                          from when a call was to be made to its answer), rss_mib and disk_bytes
+  rss_growth, p50_growth, p99_growth
+                          the last quarter as a multiple of the first
+  grown_bytes             by how much the directory grew, with its full history
+  log_bytes               of that, chunks of the log as encoded
+  grown_ratio             grown_bytes as a multiple of log_bytes"
+);
+
 const DISK: &str = fields!(
     "  enrollments, records    through the welcome series, and in the log for it, customers included
   log_bytes_per_record    chunk headers included
@@ -256,6 +302,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
                 command
             };
             common.tell(&bench::recovery(&common.dir(), *waiting, &mut fill)?)
+        }
+        Scenario::Growth { waiting, enrollments, common } => {
+            if !waiting.is_sorted_by(|a, b| a < b) {
+                let why = "--waiting: the sizes must ascend, as in 1000,10000,100000";
+                return Err(Failure::usage(why));
+            }
+            common.tell(&bench::growth(&common.dir(), waiting, *enrollments)?)
+        }
+        Scenario::Mixed { seconds, rate, common } => {
+            common.tell(&bench::mixed(&common.dir(), *seconds, *rate)?)
         }
         Scenario::Disk { enrollments, common } => {
             common.tell(&bench::disk(&common.dir(), *enrollments)?)

@@ -3,7 +3,7 @@
 use super::{Desk, end, onward};
 
 /// Each scenario in small, and figures that it must have.
-const SCENARIOS: [(&[&str], &[&str]); 6] = [
+const SCENARIOS: [(&[&str], &[&str]); 8] = [
     (&["throughput", "--enrollments", "20"], &["step_transitions_per_s", "ratio_to_floor"]),
     (&["ingest", "--events", "30"], &["enrolling_events_per_s", "ratio_to_raw"]),
     (&["latency", "--rate", "40", "--seconds", "1"], &["latency", "append", "ratio_p99"]),
@@ -12,6 +12,8 @@ const SCENARIOS: [(&[&str], &[&str]); 6] = [
         &["herd_drained_per_s", "lateness", "registered_per_s"],
     ),
     (&["recovery", "--waiting", "40"], &["ready_ms", "replayed_records"]),
+    (&["growth", "--waiting", "20,40", "--enrollments", "20"], &["waiting", "growth"]),
+    (&["mixed", "--seconds", "1", "--rate", "60"], &["early", "late", "p99_growth", "grown_ratio"]),
     (&["disk", "--enrollments", "20"], &["log_bytes_per_transition", "compacted_bytes"]),
 ];
 
@@ -44,6 +46,8 @@ fn what_is_out_of_range_is_refused() {
         (["latency", "--rate", "x"], "invalid digit"),
         (["timers", "--waiting", "90000000"], "1..=20000000"),
         (["recovery", "--waiting", "0"], "1..=20000000"),
+        (["growth", "--waiting", "20,10"], "ascend"),
+        (["mixed", "--rate", "0"], "1..=1000000"),
     ] {
         end(onward(&["bench"]).args(args)).code(2).says(&[told]);
     }
