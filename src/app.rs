@@ -27,13 +27,17 @@ use std::{path::Path, sync::Arc};
 use crossbeam_channel::Receiver;
 
 use crate::{
-    base::{Clock, CustomerId, EnrollmentId, InstanceId, Limits, Timestamp, limits::WORKERS},
+    base::{
+        Clock, CustomerId, EnrollmentId, InstanceId, Limits, PartitionId, Timestamp,
+        limits::WORKERS,
+    },
     delivery::{Channels, Pool},
     engine::{
         AcceptLoss, ClockCheck, Engine, Error, Opening, Ticket,
         history::{CustomerView, Logged},
         recover::random_instance,
         runner::{Outbound, Report, reports},
+        watched,
     },
     machine::{
         input::{Answer, Input},
@@ -41,7 +45,7 @@ use crate::{
         row::Enrollment,
     },
     model::{CustomerUpdate, Event},
-    store::backup::BackedUp,
+    store::{self, backup::BackedUp, partitions},
 };
 
 /// The machine's clock.
@@ -74,7 +78,8 @@ pub fn workers(channels: &Channels) -> std::io::Result<(Outbound, Receiver<Repor
 /// Dropping it stops it cleanly and may wait for the disk.
 #[derive(Debug)]
 pub struct Onward {
-    engine: Engine,
+    /// One for each partition.
+    engines: Vec<Engine>,
 }
 
 /// How to open a directory; the defaults suit one machine.
@@ -86,6 +91,9 @@ pub struct Options {
     pub instance: Option<InstanceId>,
     /// Whether to go on where acknowledged records are gone.
     pub accept_loss: AcceptLoss,
+    /// Into how many partitions the customers are shared, each with a log and threads of its own;
+    /// none: as the directory was created, one where it is new.
+    pub partitions: Option<u16>,
     /// Where now comes from.
     pub clock: Arc<dyn Clock>,
     /// What to do where the clock and the engine's time are too far apart, at the start and later.
@@ -104,6 +112,7 @@ impl Default for Options {
             limits: Limits::default(),
             instance: None,
             accept_loss: AcceptLoss::No,
+            partitions: None,
             clock: Arc::new(SystemClock),
             clock_check: ClockCheck::Strict,
         }
@@ -124,15 +133,25 @@ impl Onward {
     /// # Errors
     /// As [`Onward::open`].
     pub fn open_with(dir: &Path, channels: &Channels, options: &Options) -> Result<Self, Error> {
-        let opening = Opening {
-            instance: options.instance.unwrap_or_else(random_instance),
-            limits: options.limits.clone(),
-            accept_loss: options.accept_loss,
+        let (from, asked) = (dir.to_owned(), options.partitions);
+        let count = watched(("open", dir), options.limits.stall, move || {
+            Ok::<_, Error>(partitions::open(&from, asked)?)
+        })?;
+        let instance = options.instance.unwrap_or_else(random_instance);
+        let engine = |number| {
+            let partition = PartitionId(number);
+            let opening = Opening {
+                instance,
+                limits: options.limits.shared_by(count),
+                accept_loss: options.accept_loss,
+                partition: Some(partition),
+            };
+            let workers = workers(channels).map_err(Error::Workers)?;
+            let clock = Arc::clone(&options.clock);
+            let place = partitions::place(dir, partition, count);
+            Engine::start(&place, &opening, workers, clock, options.clock_check)
         };
-        let workers = workers(channels).map_err(Error::Workers)?;
-        let clock = Arc::clone(&options.clock);
-        let engine = Engine::start(dir, &opening, workers, clock, options.clock_check)?;
-        Ok(Self { engine })
+        Ok(Self { engines: (0..count).map(engine).collect::<Result<_, _>>()? })
     }
 
     /// Checks definitions documents, each with a name for messages, and brings into force what is
@@ -140,8 +159,12 @@ impl Onward {
     ///
     /// # Errors
     /// [`Error::Invalid`] with every finding; nothing is in force then.
+    ///
+    /// Where there are several partitions it waits until all but the last have them.
     pub fn publish(&self, documents: &[(&str, &[u8])]) -> Result<Ticket<Answer>, Error> {
-        self.engine.publish(documents)
+        let (last, others) = self.engines.split_last().expect("there is a partition");
+        others.iter().try_for_each(|engine| engine.publish(documents)?.wait().map(drop))?;
+        last.publish(documents)
     }
 
     /// Creates a customer or changes what the update mentions.
@@ -150,7 +173,7 @@ impl Onward {
     /// [`Error::Busy`] when the inbox is full: nothing was taken in. The ticket's
     /// [`Error::NoSpace`]: the same, because the disk is nearly full.
     pub fn upsert_customer(&self, update: CustomerUpdate) -> Result<Ticket<Answer>, Error> {
-        self.engine.submit(Input::Customer { source: Source::Api, update })
+        self.engine_of(&update.id).submit(Input::Customer { source: Source::Api, update })
     }
 
     /// Takes an event in: [`Answer::Accepted`], or [`Answer::Duplicate`] where its id is
@@ -161,7 +184,7 @@ impl Onward {
     /// [`Error::NoSpace`]: the same, because the disk is nearly full; its [`Error::Unknown`] means:
     /// send it again with the same id.
     pub fn track(&self, event: Event) -> Result<Ticket<Answer>, Error> {
-        self.engine.submit(Input::Event { source: Source::Api, event })
+        self.engine_of(&event.customer).submit(Input::Event { source: Source::Api, event })
     }
 
     /// What is known of a customer, enrollments included.
@@ -169,7 +192,7 @@ impl Onward {
     /// # Errors
     /// As every call: [`Error::Busy`], [`Error::Stopped`].
     pub fn customer(&self, id: CustomerId) -> Result<Ticket<Option<CustomerView>>, Error> {
-        self.engine.query(move |partition| Ok(partition.customer(&id)?))
+        self.engine_of(&id).query(move |partition| Ok(partition.customer(&id)?))
     }
 
     /// An enrollment.
@@ -178,7 +201,7 @@ impl Onward {
     /// As every call: [`Error::Busy`], [`Error::Stopped`]. The ticket's [`Error::Trimmed`]: the
     /// record that leads there is gone; [`Onward::customer`] has it.
     pub fn enrollment(&self, id: EnrollmentId) -> Result<Ticket<Option<Enrollment>>, Error> {
-        self.engine.query(move |partition| partition.enrollment(id))
+        self.engine_at(id.partition).query(move |partition| partition.enrollment(id))
     }
 
     /// Every record of an enrollment that is on disk, the event that began it first.
@@ -186,7 +209,7 @@ impl Onward {
     /// # Errors
     /// As [`Onward::enrollment`].
     pub fn history(&self, id: EnrollmentId) -> Result<Ticket<Vec<Logged>>, Error> {
-        self.engine.query(move |partition| partition.history(id))
+        self.engine_at(id.partition).query(move |partition| partition.history(id))
     }
 
     /// Adds to the backup in `to`, a directory of its own, what it lacks of everything taken in
@@ -194,14 +217,37 @@ impl Onward {
     /// it has been read back.
     ///
     /// # Errors
-    /// The disk, or `to` holds something else or the backup of another directory.
+    /// The disk, or `to` holds something else or the backup of another directory. Each of several
+    /// partitions has a backup of its own: see [`Onward::engines`].
     pub fn backup(&self, to: &Path) -> Result<BackedUp, Error> {
-        self.engine.backup(to)
+        match &self.engines[..] {
+            [engine] => engine.backup(to),
+            engines => {
+                let count = u16::try_from(engines.len()).unwrap_or(u16::MAX);
+                Err(store::Error::SeveralLogs { count }.into())
+            }
+        }
     }
 
-    /// The engine itself, for other questions.
-    pub const fn engine(&self) -> &Engine {
-        &self.engine
+    /// The engine itself, for other questions; the first partition's where there are several.
+    pub fn engine(&self) -> &Engine {
+        self.engine_at(PartitionId::default())
+    }
+
+    /// The engines of all partitions, in order.
+    pub fn engines(&self) -> &[Engine] {
+        &self.engines
+    }
+
+    fn engine_of(&self, customer: &CustomerId) -> &Engine {
+        let count = u16::try_from(self.engines.len()).expect("partitions are bounded");
+        self.engine_at(PartitionId::of(customer, count))
+    }
+
+    /// The engine of a partition; any other says that it knows nothing of what is asked for.
+    fn engine_at(&self, PartitionId(number): PartitionId) -> &Engine {
+        let engine = self.engines.get(usize::from(number)).or_else(|| self.engines.first());
+        engine.expect("there is a partition")
     }
 
     /// Stops cleanly: what was accepted is durable, a checkpoint is recorded.
@@ -209,6 +255,8 @@ impl Onward {
     /// # Errors
     /// What stopped it before, or kept it from ending cleanly.
     pub fn close(self) -> Result<(), Error> {
-        self.engine.close()
+        // All of them end, whatever one of them says; the first thing said is told.
+        let ended = self.engines.into_iter().map(Engine::close).collect::<Vec<_>>();
+        ended.into_iter().collect()
     }
 }

@@ -113,9 +113,19 @@ impl fmt::Display for Lsn {
 }
 
 /// A share of the customers with a log of its own: `xxh3_64(customer id, seed 0) mod count`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct PartitionId(pub u16);
+
+impl PartitionId {
+    /// Whose log tells of this customer, where there are so many.
+    pub fn of(customer: &CustomerId, count: u16) -> Self {
+        let number = customer_hash(customer) % u64::from(count.max(1));
+        Self(u16::try_from(number).expect("a remainder is below the count"))
+    }
+}
 
 /// The hash that places a customer, fixed for ever.
 pub fn customer_hash(id: &CustomerId) -> u64 {

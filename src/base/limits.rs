@@ -194,6 +194,8 @@ pub const DIFFERENCES_SHOWN: usize = 100;
 /// More rounds of loading rows than any decision can need.
 pub const FETCHES_MAX: usize = 100_000;
 
+/// Partitions of one directory: more logs than any machine has threads for.
+pub const PARTITIONS_MAX: u16 = 64;
 /// Bytes of one record's body; longer documents travel in parts.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one part of a document.
@@ -289,6 +291,17 @@ const FREE_BYTES_MIN: usize = 256 * 1024 * 1024;
 const _: () = assert!(4 * (2 * SYNC_BYTES_MAX + 2 * DELIVERIES * ROW_BYTES_MAX) <= FREE_BYTES_MIN);
 
 impl Limits {
+    /// What each of so many partitions gets: memory is shared among them.
+    #[must_use]
+    pub fn shared_by(&self, partitions: u16) -> Self {
+        let count = usize::from(partitions.max(1));
+        Self {
+            cache_bytes: self.cache_bytes / count,
+            inbox_bytes: self.inbox_bytes / count,
+            ..self.clone()
+        }
+    }
+
     /// The same with every bound where it works at all.
     #[must_use]
     pub fn within_reason(mut self) -> Self {

@@ -64,7 +64,7 @@ pub fn disk(parent: &Path, enrollments: u64) -> Result<Disk, Error> {
     let ground = Ground::of(&scratch.0);
     let data = scratch.0.join("data");
     let before = machine::written_bytes();
-    throughput::run(&data, enrollments)?;
+    throughput::run(&data, enrollments, 1)?;
     let written = machine::written_bytes().zip(before).map(|(after, before)| after - before);
     let sizes = floor::Sizes::read(&data, Lsn::ZERO)?;
     let kept_bytes = machine::bytes_of(&data);

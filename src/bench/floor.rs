@@ -15,7 +15,7 @@ use crate::{
     },
     store::{
         self, ChunkBuilder, DirectoryFormat, Fold, Group, Inserted, LocalLog, Log, RecordReader,
-        SledStore, Store, chunk,
+        SledStore, Store, Tree, chunk, partitions,
     },
 };
 
@@ -32,14 +32,30 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// Of the records after `after` in the directory.
+    /// Of the records of each partition that come after what it had.
+    pub(super) fn read_all(dir: &Path, before: &[Lsn]) -> Result<Self, Error> {
+        let count = u16::try_from(before.len()).expect("partitions are bounded");
+        let mut sizes = Self::default();
+        for (number, after) in (0..count).zip(before) {
+            let place = partitions::place(dir, PartitionId(number), count);
+            let Self { bodies, chunk_bytes } = Self::read(&place, *after)?;
+            sizes.bodies.extend(bodies);
+            sizes.chunk_bytes += chunk_bytes;
+        }
+        Ok(sizes)
+    }
+
+    /// Of the records after `after` in the directory of one partition.
     pub(super) fn read(dir: &Path, after: Lsn) -> Result<Self, Error> {
         let store: Arc<dyn Store> = Arc::new(SledStore::open_existing(dir)?);
         let missing = || store::Error::Missing { path: dir.to_owned() };
         let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
-        let log = LocalLog::new(store, PARTITION);
+        let first = store.above(Tree::Log, &[])?;
+        let partition = first.and_then(|(key, _)| key.first_chunk().copied());
+        let partition = PartitionId(partition.map_or(0, u16::from_be_bytes));
+        let log = LocalLog::new(store, partition);
         let mut sizes = Self::default();
-        for group in RecordReader::new(&log, Fold::new(format.instance, PARTITION)) {
+        for group in RecordReader::new(&log, Fold::new(format.instance, partition)) {
             for record in group?.iter().filter(|record| after < record.lsn) {
                 let bytes = u32::try_from(record.body.len()).expect("a record is far below 4 GiB");
                 sizes.bodies.push(bytes);

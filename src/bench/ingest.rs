@@ -13,7 +13,7 @@ use super::{
     rate,
 };
 use crate::{
-    Onward,
+    Onward, Options,
     app::SystemClock,
     base::{Clock, Lsn},
     delivery::Channels,
@@ -44,6 +44,8 @@ pub struct Ingest {
     pub ground: Ground,
     /// Events of each of the three kinds.
     pub events: u64,
+    /// Into how many partitions the customers are shared.
+    pub partitions: u16,
     /// Bytes of the properties that are stored.
     pub payload_bytes: usize,
     /// Events per second that enrol nobody and have hardly any properties.
@@ -64,11 +66,16 @@ pub struct Ingest {
 }
 
 /// Runs the scenario in directories of its own below `parent`, which are removed afterwards.
-pub fn ingest(parent: &Path, events: u64, payload: usize) -> Result<Ingest, Error> {
+pub fn ingest(
+    parent: &Path,
+    events: u64,
+    payload: usize,
+    partitions: u16,
+) -> Result<Ingest, Error> {
     let scratch = Scratch::new(parent)?;
     let ground = Ground::of(&scratch.0);
     let cpu = machine::thread_cpu_seconds();
-    let run = |name: &str, kind: &Kind| part(&scratch.0.join(name), events, kind);
+    let run = |name: &str, kind: &Kind| part(&scratch.0.join(name), (events, partitions), kind);
     let idle =
         Kind { event: "visit", customers: events.div_ceil(EVENTS_EACH), payload: SMALL_BYTES };
     let (idle, _) = run("idle", &idle)?;
@@ -78,7 +85,7 @@ pub fn ingest(parent: &Path, events: u64, payload: usize) -> Result<Ingest, Erro
     let (enrolling, before) = run("enrolling", &enrolling)?;
     let cpu = machine::thread_cpu_seconds().zip(cpu).map(|(after, before)| after - before);
     let rss_mib = machine::peak_rss_mib();
-    let sizes = floor::Sizes::read(&scratch.0.join("enrolling"), before)?;
+    let sizes = floor::Sizes::read_all(&scratch.0.join("enrolling"), &before)?;
     if sizes.count() != 3 * events {
         return Err(Error::Incomplete { done: sizes.count() / 3, expected: events });
     }
@@ -86,6 +93,7 @@ pub fn ingest(parent: &Path, events: u64, payload: usize) -> Result<Ingest, Erro
     Ok(Ingest {
         scenario: "ingest",
         ground,
+        partitions,
         events,
         payload_bytes: payload,
         idle_events_per_s: rate(events, idle),
@@ -105,10 +113,15 @@ struct Kind {
 }
 
 /// Sends the events of one kind in; seconds until the last is durable, and the last record before.
-fn part(data: &Path, events: u64, kind: &Kind) -> Result<(f64, Lsn), Error> {
-    let onward = Onward::open(data, &Channels::all(load::Nothing))?;
+fn part(
+    data: &Path,
+    (events, partitions): (u64, u16),
+    kind: &Kind,
+) -> Result<(f64, Vec<Lsn>), Error> {
+    let options = Options { partitions: Some(partitions), ..Options::default() };
+    let onward = Onward::open_with(data, &Channels::all(load::Nothing), &options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
-    let before = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
+    let before = load::latest(&onward)?;
     let started = SystemClock.now();
     let event =
         |n: u64| load::event(kind.event, n, load::anywhere(n % kind.customers), kind.payload);
@@ -125,7 +138,7 @@ mod tests {
     #[test]
     fn every_event_is_recorded_and_nothing_is_left_behind() {
         let parent = tempfile::tempdir().unwrap();
-        let figures = ingest(parent.path(), 30, 200).unwrap();
+        let figures = ingest(parent.path(), 30, 200, 2).unwrap();
         assert_eq!((figures.events, figures.payload_bytes), (30, 200));
         assert!(figures.enrolling_events_per_s > 0.0 && figures.floors.ratio_to_floor > 0.0);
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);

@@ -6,8 +6,9 @@ use super::clock::Shifted;
 use crate::{
     Onward, Ticket,
     app::SystemClock,
-    base::{Clock, ContentHash, Span},
+    base::{Clock, ContentHash, Lsn, Span},
     delivery::{Channel, Message, Sending},
+    engine::Engine,
     machine::{delivery::Outcome, input::Answer},
     model::{CustomerUpdate, Event},
 };
@@ -19,6 +20,12 @@ pub(super) const ATTRIBUTE_BYTES: usize = 300;
 const YEAR: Span = Span::days(365);
 /// Bytes of an event's properties, unless a scenario says otherwise.
 pub(super) const PAYLOAD_BYTES: usize = 200;
+
+/// The last record of each partition.
+pub(super) fn latest(onward: &Onward) -> Result<Vec<Lsn>, crate::Error> {
+    let ask = |engine: &Engine| engine.query(|it| Ok(it.memory().latest))?.wait();
+    onward.engines().iter().map(ask).collect()
+}
 
 /// Makes calls and waits for the oldest one where enough are under way.
 pub(super) fn closed_loop(

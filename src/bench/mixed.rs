@@ -158,7 +158,9 @@ fn call(onward: &Onward, n: u64) -> Result<Ticket<Answer>, crate::Error> {
 fn run(onward: &Onward, data: &Path, rate: u64, calls: u64) -> Result<Vec<Part>, Error> {
     let (asked, answers) = bounded(UNREAD);
     let (told, spans) = bounded(0);
-    thread::scope(|scope| {
+    thread::scope(move |scope| {
+        // The reader ends when nobody asks any more, and nobody waits for it before.
+        let asked = asked;
         scope.spawn(move || read(&answers, &told));
         let started = SystemClock.now();
         (1..=PARTS)

@@ -19,7 +19,7 @@ use super::{
     rate,
 };
 use crate::{
-    Onward,
+    Onward, Options,
     app::SystemClock,
     base::{Clock, FlowId, Lsn, Span, Timestamp},
     delivery::Channels,
@@ -60,6 +60,8 @@ pub struct Throughput {
     /// What it ran on.
     #[serde(flatten)]
     pub ground: Ground,
+    /// Into how many partitions the customers are shared.
+    pub partitions: u16,
     /// Enrollments that went through.
     pub enrollments: u64,
     /// From the first event sent in to the last exit durable, the waits of a second included.
@@ -84,17 +86,18 @@ pub struct Throughput {
 }
 
 /// Runs the scenario in a directory of its own below `parent`, which is removed afterwards.
-pub fn throughput(parent: &Path, enrollments: u64) -> Result<Throughput, Error> {
+pub fn throughput(parent: &Path, enrollments: u64, partitions: u16) -> Result<Throughput, Error> {
     let scratch = Scratch::new(parent)?;
     let ground = Ground::of(&scratch.0);
     let data = scratch.0.join("data");
-    let ran = run(&data, enrollments)?;
-    let sizes = floor::Sizes::read(&data, ran.before)?;
+    let ran = run(&data, enrollments, partitions)?;
+    let sizes = floor::Sizes::read_all(&data, &ran.before)?;
     let records = sizes.count();
     let records_per_s = rate(records, ran.series.seconds);
     Ok(Throughput {
         scenario: "throughput",
         ground,
+        partitions,
         enrollments,
         seconds: ran.series.seconds,
         step_transitions_per_s: rate(enrollments * STEPS, ran.series.seconds),
@@ -109,8 +112,8 @@ pub fn throughput(parent: &Path, enrollments: u64) -> Result<Throughput, Error> 
 }
 
 pub(super) struct Ran {
-    /// The last record before the first event.
-    before: Lsn,
+    /// The last record of each partition before the first event.
+    before: Vec<Lsn>,
     series: Series,
     rss_mib: Option<f64>,
 }
@@ -123,11 +126,12 @@ pub(super) struct Series {
     pub(super) generator_cpu_s: Option<f64>,
 }
 
-pub(super) fn run(data: &Path, enrollments: u64) -> Result<Ran, Error> {
-    let onward = Onward::open(data, &Channels::all(load::Nothing))?;
+pub(super) fn run(data: &Path, enrollments: u64, partitions: u16) -> Result<Ran, Error> {
+    let options = Options { partitions: Some(partitions), ..Options::default() };
+    let onward = Onward::open_with(data, &Channels::all(load::Nothing), &options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
     make_customers(&onward, 0..enrollments)?;
-    let before = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
+    let before = load::latest(&onward)?;
     let series = series(&onward, 0..enrollments, enrollments)?;
     let rss_mib = machine::peak_rss_mib();
     onward.close()?;
@@ -153,24 +157,30 @@ pub(super) fn series(onward: &Onward, numbers: Range<u64>, expected: u64) -> Res
 
 /// Waits until so many enrollments of the series are over and that is durable; when it was.
 pub(super) fn wait_for_the_end(onward: &Onward, expected: u64) -> Result<Timestamp, Error> {
-    let (mut latest, mut moved) = (Lsn::ZERO, SystemClock.now());
+    let (mut latest, mut moved) = (0, SystemClock.now());
     loop {
-        let counts = onward.engine().query(|it| {
-            let memory = it.memory();
-            let number = FlowId::new(FLOW).ok().and_then(|flow| memory.flow_number(&flow));
-            let counts = number.and_then(|flow| memory.counters.flows.get(&flow)).cloned();
-            Ok((memory.latest, counts.unwrap_or_default()))
-        })?;
-        let (lsn, flow) = counts.wait()?;
+        let (mut lsns, mut done, mut enrolled, mut active) = (0, 0, 0, 0);
+        for engine in onward.engines() {
+            let counts = engine.query(|it| {
+                let memory = it.memory();
+                let number = FlowId::new(FLOW).ok().and_then(|flow| memory.flow_number(&flow));
+                let counts = number.and_then(|flow| memory.counters.flows.get(&flow)).cloned();
+                Ok((memory.latest, counts.unwrap_or_default()))
+            })?;
+            let (Lsn(lsn), flow) = counts.wait()?;
+            lsns += lsn;
+            done += ended(&flow);
+            enrolled += flow.enrolled;
+            active += flow.active;
+        }
         let now = SystemClock.now();
-        let done = ended(&flow);
         if done == expected {
             return Ok(now);
         }
-        if lsn > latest {
-            (latest, moved) = (lsn, now);
+        if lsns > latest {
+            (latest, moved) = (lsns, now);
         }
-        let over = flow.enrolled == expected && flow.active == 0;
+        let over = enrolled == expected && active == 0;
         if over || now.since(moved) > STUCK_AFTER {
             return Err(Error::Incomplete { done, expected });
         }
@@ -194,11 +204,18 @@ mod tests {
     #[test]
     fn every_enrollment_goes_all_the_way() {
         let parent = tempfile::tempdir().unwrap();
-        let figures = throughput(parent.path(), 20).unwrap();
+        let figures = throughput(parent.path(), 20, 1).unwrap();
         // Per enrollment: the event, its enrollment, three requests, three outcomes, the wait's
         // begin and end, the exit. A fence is no record.
         assert_eq!((figures.enrollments, figures.records), (20, 20 * 11));
         let left = std::fs::read_dir(parent.path()).unwrap().count();
         assert_eq!(left, 0, "what was measured in is removed");
+    }
+
+    #[test]
+    fn two_partitions_do_the_same_work() {
+        let parent = tempfile::tempdir().unwrap();
+        let figures = throughput(parent.path(), 20, 2).unwrap();
+        assert_eq!((figures.partitions, figures.records), (2, 20 * 11));
     }
 }

@@ -36,6 +36,8 @@ enum Scenario {
               value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
         enrollments: u64,
         #[command(flatten)]
+        partitions: Partitions,
+        #[command(flatten)]
         common: Common,
     },
     /// Events that enrol nobody, that are stored with a payload, and that each enrol into a wait.
@@ -49,6 +51,8 @@ enum Scenario {
         #[arg(long, value_name = "BYTES", default_value_t = 200,
               value_parser = clap::value_parser!(u32).range(25..=10_000))]
         payload: u32,
+        #[command(flatten)]
+        partitions: Partitions,
         #[command(flatten)]
         common: Common,
     },
@@ -145,6 +149,13 @@ enum Scenario {
 }
 
 #[derive(Debug, clap::Args)]
+struct Partitions {
+    /// Into how many partitions the customers are shared.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    partitions: u16,
+}
+
+#[derive(Debug, clap::Args)]
 struct Common {
     /// Measures below this directory; what it makes there is removed afterwards [default: the
     /// system's directory for temporary files].
@@ -182,7 +193,7 @@ macro_rules! floors {
 
 const THROUGHPUT: &str = concat!(
     fields!(
-        "  enrollments             how many went through
+        "  enrollments, partitions how many went through, shared among how many partitions
   seconds                 from the first event in to the last exit durable, waits included
   step_transitions_per_s  steps that enrollments left, five each, per second
   enrollments_per_s       enrollments that ended, per second
@@ -195,7 +206,7 @@ const THROUGHPUT: &str = concat!(
 
 const INGEST: &str = concat!(
     fields!(
-        "  events                  how many of each kind
+        "  events, partitions      how many of each kind, shared among how many partitions
   payload_bytes           bytes of the properties that are stored
   idle_events_per_s       that enrol nobody, ten of each customer
   stored_events_per_s     the same with the payload
@@ -273,12 +284,13 @@ const DISK: &str = fields!(
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     match &args.scenario {
-        Scenario::Throughput { enrollments, common } => {
-            common.tell(&bench::throughput(&common.dir(), *enrollments)?)
+        Scenario::Throughput { enrollments, partitions, common } => {
+            let count = partitions.partitions;
+            common.tell(&bench::throughput(&common.dir(), *enrollments, count)?)
         }
-        Scenario::Ingest { events, payload, common } => {
+        Scenario::Ingest { events, payload, partitions, common } => {
             let payload = usize::try_from(*payload).map_err(Failure::refused)?;
-            common.tell(&bench::ingest(&common.dir(), *events, payload)?)
+            common.tell(&bench::ingest(&common.dir(), *events, payload, partitions.partitions)?)
         }
         Scenario::Latency { rate, seconds, common } => {
             common.tell(&bench::latency(&common.dir(), *rate, *seconds)?)

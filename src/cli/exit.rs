@@ -97,6 +97,10 @@ impl From<store::Error> for Failure {
             | store::Error::NewerFormat { .. }
             | store::Error::OtherInstance { .. }
             | store::Error::PartitionCount { .. }
+            | store::Error::PartitionsAsked { .. }
+            | store::Error::Partitioned { .. }
+            | store::Error::SeveralLogs { .. }
+            | store::Error::OtherPartition { .. }
             | store::Error::OtherHash { .. }
             | store::Error::Unfinished { .. }
             | store::Error::InTheWay { .. }

@@ -2,27 +2,27 @@
 
 use std::{
     io,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
 };
 
 use clap::ValueEnum;
-use crossbeam_channel::Receiver;
 use indicatif::ProgressBar;
 
 use super::{Data, exit, exit::Failure, limits, print::tell, progress, say};
 use crate::{
     app::{SystemClock, workers},
-    base::{Clock, Span, Timestamp},
+    base::{Clock, PartitionId, Span, Timestamp, thread},
     delivery::{Channels, Log, Outbox},
     engine::{
         self, AcceptLoss, Opening,
         job::{self, Drive, Files, Finished, Pace, Plan, Progress, Summary},
-        runner::{Outbound, Report},
     },
     model::Known,
-    store::{self, beside::check_outside, there},
+    store::{self, beside::check_outside, partitions, there},
 };
 
 /// Drives flows with the events of a file.
@@ -59,6 +59,10 @@ pub(super) struct Args {
     /// Continues where the disk has lost acknowledged records, and records that.
     #[arg(long)]
     accept_loss: bool,
+    /// Shares the customers of a new directory among so many logs, each written on threads of its own
+    /// [default: as the directory was created, 1 where it is new].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    partitions: Option<u16>,
     /// Prints the summary as one JSON object on the last line.
     #[arg(long)]
     json: bool,
@@ -80,8 +84,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         events: args.events.clone(),
     })?;
     let limits = limits()?;
-    let db = args.data.data.join("db");
-    if !ask(&args.data.data, limits.stall, move || there::is_any(&db))? {
+    let dir = args.data.data.clone();
+    let is_there =
+        move || Ok(partitions::several(&dir)?.is_some() || there::is_any(&dir.join("db"))?);
+    if !ask::<_, store::Error>(&args.data.data, limits.stall, is_there)? {
         // A directory is not created for definitions that are not valid.
         plan.check(&Known::default())?;
     }
@@ -92,6 +98,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         instance: plan.instance(),
         limits,
         accept_loss: if args.accept_loss { AcceptLoss::Yes } else { AcceptLoss::No },
+        partition: None,
     };
     let stall = opening.limits.stall;
     let pace = match args.clock {
@@ -102,16 +109,64 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         let (from, to) = (outbox.clone(), args.data.data.clone());
         ask(outbox, stall, move || check_outside(&from, &to))?;
     }
-    let workers = || start_workers(args.outbox.as_deref(), stall);
-    let drive = Drive::open(&args.data.data, &opening, plan, workers)?;
-    drive.warnings().iter().for_each(|finding| tracing::warn!("{finding}"));
-    let bar = progress::bar(0);
-    let shown = bar.clone();
-    let drive = drive.until(args.until).pace(pace);
-    let finished = drive.run_apart(move |it| show(&shown, &it))?;
-    bar.finish_and_clear();
+    let (dir, asked) = (args.data.data.clone(), args.partitions);
+    let count = ask(&args.data.data, stall, move || partitions::open(&dir, asked))?;
+    let drives = open_all(&args, &opening, &plan, count)?;
+    let first = drives.first().expect("there is a partition");
+    first.warnings().iter().for_each(|finding| tracing::warn!("{finding}"));
+    let drives = drives.into_iter().map(|it| it.until(args.until).pace(pace.clone())).collect();
+    let finished = run_all(drives)?;
     let seconds = SystemClock.now().since(started).to_std().as_secs_f64();
     report(finished, seconds, args.json)
+}
+
+/// Opens the data of every partition; the channels are opened once, by who holds the first.
+fn open_all(
+    args: &Args,
+    opening: &Opening,
+    plan: &Plan,
+    count: u16,
+) -> Result<Vec<Drive>, job::Error> {
+    let mut channels = None;
+    let drive = |number| {
+        let partition = PartitionId(number);
+        let limits = opening.limits.shared_by(count);
+        let opening = Opening { limits, partition: Some(partition), ..opening.clone() };
+        let place = partitions::place(&args.data.data, partition, count);
+        Drive::open(&place, &opening, plan.share(partition, count), || {
+            let channels = match &channels {
+                Some(channels) => channels,
+                None => {
+                    channels.insert(open_channels(args.outbox.as_deref(), opening.limits.stall)?)
+                }
+            };
+            workers(channels).map_err(|error| job::Error::Channel { error: error.to_string() })
+        })
+    };
+    (0..count).map(drive).collect()
+}
+
+/// Runs all of them, each on a thread of its own, and adds up what they leave behind.
+fn run_all(drives: Vec<Drive>) -> Result<Finished, Failure> {
+    let bar = progress::bar(0);
+    let seen = Arc::new(Mutex::new(vec![None; drives.len()]));
+    let runs = drives.into_iter().enumerate().map(|(number, drive)| {
+        let (bar, seen) = (bar.clone(), Arc::clone(&seen));
+        let tell = move |it| {
+            let mut seen = seen.lock().expect("no holder of this lock panics");
+            seen.iter_mut().skip(number).take(1).for_each(|last| *last = Some(it));
+            if let Some(sum) = seen.iter().flatten().copied().reduce(Progress::and) {
+                show(&bar, &sum);
+            }
+        };
+        thread::start("onward-job", move || drive.run_apart(tell))
+    });
+    let runs: Vec<_> = runs.collect::<Result<_, _>>()?;
+    let join = |run: JoinHandle<_>| run.join().unwrap_or_else(|panic| resume_unwind(panic));
+    let ended: Vec<Result<Finished, job::Error>> = runs.into_iter().map(join).collect();
+    let all = ended.into_iter().collect::<Result<Vec<_>, _>>()?;
+    bar.finish_and_clear();
+    Ok(all.into_iter().reduce(Finished::and).expect("there is a partition"))
 }
 
 /// Asks a disk outside of the engine, and waits no longer for its answer than the engine would.
@@ -123,19 +178,15 @@ fn ask<T: Send + 'static, E: From<store::Error> + Send + 'static>(
     engine::watched(("prepare", path), stall, work)
 }
 
-fn start_workers(
-    outbox: Option<&Path>,
-    stall: Span,
-) -> Result<(Outbound, Receiver<Report>), job::Error> {
-    let channels = match outbox {
+fn open_channels(outbox: Option<&Path>, stall: Span) -> Result<Channels, job::Error> {
+    Ok(match outbox {
         None => Channels::all(Log),
         Some(dir) => {
             let place = dir.to_owned();
             let open = move || Outbox::open(&place).map_err(|error| no_outbox(&place, &error));
             Channels::all(ask(dir, stall, open)?)
         }
-    };
-    workers(&channels).map_err(|error| job::Error::Channel { error: error.to_string() })
+    })
 }
 
 fn no_outbox(dir: &Path, error: &io::Error) -> job::Error {

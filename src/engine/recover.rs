@@ -29,8 +29,6 @@ use crate::{
     },
 };
 
-/// The one partition of a single node.
-pub(super) const PARTITION: PartitionId = PartitionId(0);
 /// Records replayed between two evictions.
 const EVICT_EVERY: u64 = 1_000;
 
@@ -43,6 +41,8 @@ pub struct Opening {
     pub limits: Limits,
     /// Whether to go on where acknowledged records are gone.
     pub accept_loss: AcceptLoss,
+    /// Whose log it is; none: as it was created, the first partition's where it is new.
+    pub partition: Option<PartitionId>,
 }
 
 /// What to do where the log ends before what was acknowledged.
@@ -136,8 +136,9 @@ pub(super) fn own_open(
     let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watch));
     check_format(&*store, state.as_ref())?;
     let format = format(&*store, opening)?;
+    let partition = check_partition(&*store, opening)?;
     let bounds = (&opening.limits, opening.accept_loss);
-    let sought = Sought { dir, instance: format.instance, head: state.as_ref() };
+    let sought = Sought { dir, instance: format.instance, partition, head: state.as_ref() };
     // Without a head nobody knows which records are gone that the projections may have.
     let is_headless = state.is_none() && store.above(Tree::Log, &[])?.is_some();
     if sled.is_doubtful() || (is_headless && opening.accept_loss == AcceptLoss::Yes) {
@@ -146,13 +147,14 @@ pub(super) fn own_open(
     if sled.is_doubtful() {
         sled.settle()?;
     }
-    let mut partition = replay(&store, format.instance, &opening.limits)?;
+    let owner = (format.instance, partition);
+    let mut partition = replay(&store, owner, &opening.limits)?;
     let alive = state.as_ref().map_or(Timestamp::EPOCH, |state| state.alive);
     let loss = check_head(&sought, &partition.fold, opening.accept_loss)?;
     if loss.is_some_and(|(ends, acknowledged)| ends < acknowledged) {
         // Pages and timers may hold records that are gone; the LSNs of those are used again.
         restore::forget_projections(&*store, &partition.start()?, partition.latest())?;
-        partition = replay(&store, format.instance, &opening.limits)?;
+        partition = replay(&store, owner, &opening.limits)?;
     }
     fence(&mut partition)?;
     if loss.is_none() {
@@ -167,7 +169,8 @@ pub(super) fn own_open(
 #[cfg(test)]
 pub(super) fn own_store(store: &Arc<dyn Store>, opening: &Opening) -> store::Result<Owned> {
     let format = format(&**store, opening)?;
-    let mut partition = replay(store, format.instance, &opening.limits)?;
+    let partition = check_partition(&**store, opening)?;
+    let mut partition = replay(store, (format.instance, partition), &opening.limits)?;
     fence(&mut partition)?;
     Ok(Owned { partition, head: None, loss: None, alive: Timestamp::EPOCH, watch: Watch::blind() })
 }
@@ -180,7 +183,25 @@ fn format(store: &dyn Store, opening: &Opening) -> store::Result<DirectoryFormat
 struct Sought<'a> {
     dir: &'a Path,
     instance: InstanceId,
+    partition: PartitionId,
     head: Option<&'a HeadState>,
+}
+
+/// Whose log it is that is opened.
+fn check_partition(store: &dyn Store, opening: &Opening) -> store::Result<PartitionId> {
+    match (partition_of(store)?, opening.partition) {
+        (Some(PartitionId(found)), Some(PartitionId(expected))) if found != expected => {
+            Err(store::Error::OtherPartition { path: store.path().to_owned(), found, expected })
+        }
+        (found, expected) => Ok(found.or(expected).unwrap_or_default()),
+    }
+}
+
+/// Whose log is in a store; none where it has not begun.
+pub(super) fn partition_of(store: &dyn Store) -> store::Result<Option<PartitionId>> {
+    let first = store.above(Tree::Log, &[])?;
+    let number = first.as_ref().and_then(|(key, _)| key.first_chunk());
+    Ok(number.map(|number| PartitionId(u16::from_be_bytes(*number))))
 }
 
 /// What became of projections that are doubtful.
@@ -200,8 +221,9 @@ fn settle(
     sought: &Sought<'_>,
     (limits, accept): (&Limits, AcceptLoss),
 ) -> store::Result<Settled> {
-    let log = LocalLog::new(Arc::clone(doubtful), PARTITION);
-    let start = Start::find(&**doubtful, &log, Fold::new(sought.instance, PARTITION))?;
+    let Sought { instance, partition, .. } = *sought;
+    let log = LocalLog::new(Arc::clone(doubtful), partition);
+    let start = Start::find(&**doubtful, &log, Fold::new(instance, partition))?;
     let mut reader = RecordReader::new(&log, start.fold().clone());
     while reader.next().transpose()?.is_some() {}
     check_head(sought, reader.state(), accept)?;
@@ -212,7 +234,7 @@ fn settle(
         }
         Err(store::Error::NoWayBack { trimmed }) => {
             // What began before the base cannot be made again; the rest shows whether it fits.
-            let found = verify(&mut replay(doubtful, sought.instance, limits)?)?;
+            let found = verify(&mut replay(doubtful, (instance, partition), limits)?)?;
             let (differences, older) = (found.difference_count, found.older_rows);
             if differences > 0 {
                 let what = format!("{differences} differences from a log trimmed at {trimmed}");
@@ -257,10 +279,11 @@ pub(super) fn read_open(
     check_format(&*store, state.as_ref())?;
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
-    let sought = Sought { dir, instance: format.instance, head: state.as_ref() };
+    let (instance, partition) = (format.instance, partition_of(&*store)?.unwrap_or_default());
+    let sought = Sought { dir, instance, partition, head: state.as_ref() };
     let (store, are_made) =
         if sled.is_doubtful() { look_apart(store, &sought, limits)? } else { (store, false) };
-    let mut partition = replay(&store, format.instance, limits)?;
+    let mut partition = replay(&store, (instance, partition), limits)?;
     check_head(&sought, &partition.fold, AcceptLoss::No)?;
     partition.are_projections_made = are_made;
     Ok(partition)
@@ -283,19 +306,19 @@ fn look_apart(
 /// What `store` holds: its checkpoint and the log after it.
 pub(super) fn replay(
     store: &Arc<dyn Store>,
-    instance: InstanceId,
+    (instance, partition): (InstanceId, PartitionId),
     limits: &Limits,
 ) -> store::Result<Partition> {
     let limits = &limits.clone().within_reason();
-    let log: Arc<dyn Log> = Arc::new(LocalLog::new(Arc::clone(store), PARTITION));
+    let log: Arc<dyn Log> = Arc::new(LocalLog::new(Arc::clone(store), partition));
     let (at, mut state, fold) = match checkpoint::load(&**store)? {
         Some((recorded, image)) => {
             let damaged = |why| damaged("the checkpoint's memory image", why);
             let memory = Memory::decode(&image).map_err(damaged)?;
-            (recorded.at, State::new(memory, limits.timer_span), recorded.fold)
+            (recorded.at, State::new(memory, limits.timer_span, partition), recorded.fold)
         }
         None => {
-            let start = Start::find(&**store, &*log, Fold::new(instance, PARTITION))?;
+            let start = Start::find(&**store, &*log, Fold::new(instance, partition))?;
             (Lsn::ZERO, restore::state(store, &start, limits)?, start.fold().clone())
         }
     };
@@ -345,7 +368,7 @@ pub(super) fn replay_log(
 
 /// Applies a record to every projection.
 pub(super) fn apply_all(state: &mut State, lsn: Lsn, time: Timestamp, record: &Record) {
-    apply(state, PARTITION, lsn, time, record);
+    apply(state, state.partition, lsn, time, record);
 }
 
 /// The record that stored bytes say.

@@ -216,6 +216,7 @@ fn record_loss(store: Arc<SledStore>, limits: &Limits) -> Result<(), Error> {
         instance: InstanceId([0; 16]),
         limits: limits.clone(),
         accept_loss: AcceptLoss::Yes,
+        partition: None,
     };
     let dir = store.path().to_owned();
     let watch = Watch::start(&dir, limits.stall)?;

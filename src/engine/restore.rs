@@ -47,15 +47,16 @@ pub(super) fn state(
     start: &Start,
     limits: &Limits,
 ) -> store::Result<State> {
+    let partition = start.fold().partition();
     let base = match start {
-        Start::Whole(_) => return Ok(State::new(Memory::default(), limits.timer_span)),
+        Start::Whole(_) => return Ok(State::new(Memory::default(), limits.timer_span, partition)),
         Start::Base(base) if base.has_copies() => base,
         Start::Base(base) => return Err(store::Error::NoWayBack { trimmed: base.at }),
     };
     // What an interrupted attempt left may be of later records.
     clear(&**store)?;
     copy_rows(base, &**store, &**store)?;
-    let mut state = State::new(memory_of(base, &**store)?, limits.timer_span);
+    let mut state = State::new(memory_of(base, &**store)?, limits.timer_span, partition);
     let mut timers = Vec::new();
     let mut rows = Rows::new(&mut state.table, (&**store, limits), base.time);
     while rows.peek()?.is_some() {

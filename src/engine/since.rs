@@ -1,7 +1,7 @@
 //! Replay from a base that keeps no rows: those that began after it come out whole, the others not
 //! at all.
 
-use super::{recover::PARTITION, state::State};
+use super::state::State;
 use crate::{
     base::{Lsn, Timestamp},
     machine::{
@@ -17,7 +17,8 @@ use crate::{
 /// Applies a record to memory, and to the rows that are known to be whole.
 pub(super) fn apply_known(state: &mut State, lsn: Lsn, time: Timestamp, record: &Record) {
     let begun = begun(state, lsn, record);
-    apply(&mut Known { state, begun }, PARTITION, lsn, time, record);
+    let partition = state.partition;
+    apply(&mut Known { state, begun }, partition, lsn, time, record);
 }
 
 /// The rows that are what the record says and nothing more.

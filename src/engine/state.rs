@@ -2,7 +2,7 @@
 //! and the compiled definitions.
 
 use crate::{
-    base::{ContentHash, Lsn, Malformed, Span, Timestamp, planted::is_planted},
+    base::{ContentHash, Lsn, Malformed, PartitionId, Span, Timestamp, planted::is_planted},
     machine::{
         apply::{Projections, TimerSet},
         catalog::{Catalog, Unreadable},
@@ -21,6 +21,7 @@ pub(super) struct State {
     pub(super) timers: Timers,
     pub(super) memory: Memory,
     pub(super) catalog: Catalog,
+    pub(super) partition: PartitionId,
 }
 
 impl store::Row for Row {
@@ -47,12 +48,13 @@ impl store::Row for Row {
 
 impl State {
     /// State that starts from what a checkpoint saved; the default is that of an empty log.
-    pub(super) fn new(memory: Memory, timer_span: Span) -> Self {
+    pub(super) fn new(memory: Memory, timer_span: Span, partition: PartitionId) -> Self {
         Self {
             table: Table::new(),
             timers: Timers::new(timer_span),
             memory,
             catalog: Catalog::default(),
+            partition,
         }
     }
 

@@ -23,7 +23,7 @@ use crate::{
     machine::{memory::Memory, row::Row},
     store::{
         self, BaseState, BaseWriter, CheckpointState, Export, Fold, MemoryStore, RecordReader,
-        Start, Store, Tree, base, checkpoint, page::encode_page, there,
+        Start, Store, Tree, base, checkpoint, page::encode_page, partitions, there,
     },
 };
 
@@ -54,11 +54,12 @@ pub fn trim(
     export: Option<&Path>,
 ) -> store::Result<Trimmed> {
     if !there::is_any(&dir.join("db"))? {
+        partitions::check_one(dir)?;
         return Err(store::Error::Missing { path: dir.to_owned() });
     }
     let limits = Limits { keep_log: None, ..limits.clone() };
     let accept_loss = AcceptLoss::No;
-    let opening = Opening { instance: random_instance(), limits, accept_loss };
+    let opening = Opening { instance: random_instance(), limits, accept_loss, partition: None };
     let owned = recover::own(dir, &opening)?;
     let mut runner = Runner::start(owned, Box::new(|delivery| Err(Box::new(delivery))))?;
     runner.hold_deliveries();
@@ -147,7 +148,7 @@ fn make_base(partition: &Partition, start: &Start, cut: Fold) -> store::Result<B
         }
     };
     let everything = Limits { cache_bytes: usize::MAX, cache_pages: usize::MAX, ..limits.clone() };
-    let mut state = State::new(memory, limits.timer_span);
+    let mut state = State::new(memory, limits.timer_span, partition.id);
     let reader = RecordReader::new(&*partition.log, start.fold().clone()).until(cut.position());
     recover::replay_log(&mut state, &*scratch, reader, &everything, recover::apply_all)?;
     let time = state.memory.now;

@@ -97,11 +97,11 @@ fn replay(
         Start::Base(_) | Start::Whole(_) => recover::apply_all,
     };
     let mut fresh = match &start {
-        Start::Whole(_) => State::new(Memory::default(), limits.timer_span),
+        Start::Whole(_) => State::new(Memory::default(), limits.timer_span, live.id),
         Start::Base(base) => {
             found.base = Some(base.at);
             let memory = restore::memory_of(base, &*live.store)?;
-            let mut fresh = State::new(memory, limits.timer_span);
+            let mut fresh = State::new(memory, limits.timer_span, live.id);
             if base.has_copies() {
                 restore::copy_rows(base, &*live.store, &**scratch)?;
                 compare_digest(base, &mut fresh, (&**scratch, limits), found)?;

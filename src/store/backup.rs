@@ -111,6 +111,11 @@ impl Backup {
         self.manifest.as_ref().map_or(0, Manifest::bytes)
     }
 
+    /// Where its chunks begin.
+    pub fn start(&self) -> Result<&Fold, Error> {
+        self.manifest().map(Manifest::start)
+    }
+
     /// Reads all chunks, checks them, and gives each to `visit` with its position.
     pub fn read(&self, visit: Visit<'_>) -> Result<Fold, Error> {
         let manifest = self.manifest()?;

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::Shortage;
-use crate::base::{InstanceId, Lsn, Malformed, Span, Timestamp, thread::NoThread};
+use crate::base::{
+    InstanceId, Lsn, Malformed, Span, Timestamp, limits::PARTITIONS_MAX, thread::NoThread,
+};
 
 /// A fault of the disk, of its contents, or of the way the directory is used.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +87,46 @@ pub enum Error {
         /// What the directory says.
         found: u16,
         /// What was asked for.
+        expected: u16,
+    },
+    /// No directory has so many partitions.
+    #[error("a directory has 1 to {PARTITIONS_MAX} partitions, not {asked}")]
+    PartitionsAsked {
+        /// How many were asked for.
+        asked: u16,
+    },
+    /// Each partition has a directory of its own.
+    #[error(
+        "{} has {count} partitions, each in a directory of its own; name one of them, such as {}",
+        path.display(),
+        path.join("partition-0").display()
+    )]
+    Partitioned {
+        /// Which directory.
+        path: PathBuf,
+        /// How many it has.
+        count: u16,
+    },
+    /// A backup is of one log.
+    #[error(
+        "there are {count} partitions, and each has a backup of its own; back up one at a time"
+    )]
+    SeveralLogs {
+        /// How many.
+        count: u16,
+    },
+    /// The directory is another partition's.
+    #[error(
+        "{} is the data of partition {found}, not of partition {expected}; put the directories of \
+         the partitions back where they were",
+        path.display()
+    )]
+    OtherPartition {
+        /// Which directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: u16,
+        /// Whose it should be.
         expected: u16,
     },
     /// The hash that places customers is fixed when a directory is created.

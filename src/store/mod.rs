@@ -33,6 +33,7 @@ mod memory;
 pub mod mirror;
 pub(crate) mod nodes;
 pub mod page;
+pub mod partitions;
 pub(crate) mod prepare;
 pub(crate) mod pulse;
 pub(crate) mod salvage;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Error, Head, backup, beside, head, segments,
+    Error, Head, backup, beside, head, partitions, segments,
     survey::{Spot, snapshots, survey},
     there,
 };
@@ -30,6 +30,7 @@ pub(crate) fn check_holds_data(dir: &Path) -> Result<(), Error> {
             return Ok(());
         }
     }
+    partitions::check_one(dir)?;
     Err(if there::is_file(&dir.join(backup::MANIFEST))? {
         Error::IsBackup { path: dir.to_owned() }
     } else {
@@ -39,6 +40,7 @@ pub(crate) fn check_holds_data(dir: &Path) -> Result<(), Error> {
 
 /// Makes `dir` ready for sled, or says why it must not open it.
 pub(super) fn before_opening(dir: &Path) -> Result<(), Error> {
+    partitions::check_one(dir)?;
     remove_unfinished_snapshots(dir)?;
     look(dir)?;
     mend_settings(dir)

@@ -80,13 +80,11 @@ impl Salvage {
     ) -> Result<Self, Error> {
         let mut index = Index::read(dir, progress)?;
         let mut salvage = Self { log: None, unreachable: Vec::new(), broken_bases: Vec::new() };
-        let Some(instance) = instance.or_else(|| most_frequent(&index.chunks)) else {
-            return Ok(salvage);
-        };
-        let is_ours =
-            |it: &Found| (it.header.instance, it.header.partition) == (instance, PARTITION);
-        index.chunks.retain(|_, it| is_ours(it));
-        for (end, start, chain) in index.candidates(instance)? {
+        index.chunks.retain(|_, it| instance.is_none_or(|owner| it.header.instance == owner));
+        // Without a chunk there is no log of theirs either.
+        let Some(owner) = most_frequent(&index.chunks) else { return Ok(salvage) };
+        index.chunks.retain(|_, it| owner_of(it) == owner);
+        for (end, start, chain) in index.candidates(owner)? {
             if salvage.log.as_ref().is_some_and(|it| end <= end_of(&it.fold)) {
                 break;
             }
@@ -190,16 +188,16 @@ impl Index {
 
     /// Where the log may begin, with the chunks that follow and how far they seem to go, the most
     /// promising first.
-    fn candidates(&self, instance: InstanceId) -> Result<Vec<(End, Start, Vec<Found>)>, Error> {
+    fn candidates(&self, owner: Owner) -> Result<Vec<(End, Start, Vec<Found>)>, Error> {
         let mut found = Vec::new();
-        let empty = Fold::new(instance, PARTITION);
+        let empty = Fold::new(owner.0, owner.1);
         let chain = self.chain_after(&empty);
         if !chain.is_empty() {
             found.push((Start::Whole(empty), chain));
         }
         for (key, place) in &self.bases {
             let Ok(state) = base::decode(&self.value(place)?) else { continue };
-            let is_ours = (state.fold.instance(), state.fold.partition()) == (instance, PARTITION);
+            let is_ours = (state.fold.instance(), state.fold.partition()) == owner;
             if *key == base::state_key(state.at) && is_ours {
                 let chain = self.chain_after(&state.fold);
                 found.push((Start::Base(Box::new(state)), chain));
@@ -285,18 +283,22 @@ impl Index {
     }
 }
 
-/// The one partition of a single node.
-const PARTITION: PartitionId = PartitionId(0);
+/// Whose a log is.
+type Owner = (InstanceId, PartitionId);
 
-fn most_frequent(found: &BTreeMap<(u64, u32), Found>) -> Option<InstanceId> {
-    let mut counts: Vec<(InstanceId, u64)> = Vec::new();
-    for it in found.values() {
-        match counts.iter_mut().find(|(instance, _)| *instance == it.header.instance) {
+fn owner_of(found: &Found) -> Owner {
+    (found.header.instance, found.header.partition)
+}
+
+fn most_frequent(found: &BTreeMap<(u64, u32), Found>) -> Option<Owner> {
+    let mut counts: Vec<(Owner, u64)> = Vec::new();
+    for it in found.values().map(owner_of) {
+        match counts.iter_mut().find(|(owner, _)| *owner == it) {
             Some((_, count)) => *count += 1,
-            None => counts.push((it.header.instance, 1)),
+            None => counts.push((it, 1)),
         }
     }
-    counts.into_iter().max_by_key(|(_, count)| *count).map(|(instance, _)| instance)
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(owner, _)| owner)
 }
 
 /// The records of chunks as runs without gaps.

@@ -12,7 +12,10 @@ use std::{
 
 use onward::{
     Error, Onward, Options,
-    base::{Clock, ContentHash, DeliveryId, Limits, Lsn, PartitionId, Span, Timestamp},
+    base::{
+        Clock, ContentHash, DeliveryId, Limits, Lsn, PartitionId, Span, Timestamp,
+        limits::DEDUP_WINDOW,
+    },
     delivery::{Channel, Channels, Message, Sending},
     engine::{ClockCheck, history::Logged, recover, verify::verify},
     machine::{delivery::Outcome, record::Record},
@@ -103,7 +106,8 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// As the lines of the first command say, without those that are wrong.
+    /// As the lines of the first command say, without those that are wrong, and without events so old
+    /// that the last one lets their ids be forgotten: what is sent again is to be known again.
     pub(crate) fn new(seed: u64, customers: u64, events: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let scale = Scale { customers, events: [events, 0], days: 0 };
@@ -112,7 +116,7 @@ impl Inputs {
         Self {
             definitions: read("definitions-1.json"),
             customers: parsed(&read("customers.ndjson"), CustomerUpdate::parse),
-            events: parsed(&read("events-1.ndjson"), Event::parse),
+            events: remembered(parsed(&read("events-1.ndjson"), Event::parse)),
         }
     }
 
@@ -123,6 +127,13 @@ impl Inputs {
         let tickets: Result<Vec<_>, Error> = self.customers.iter().map(upsert).collect();
         tickets?.into_iter().try_for_each(|ticket| ticket.wait().map(drop))
     }
+}
+
+fn remembered(mut events: Vec<Event>) -> Vec<Event> {
+    let last = events.iter().filter_map(|it| it.time).max();
+    let age = |it: &Event| last.zip(it.time).map(|(last, time)| last.since(time));
+    events.retain(|it| age(it).is_none_or(|age| age < DEDUP_WINDOW));
+    events
 }
 
 /// Lines that are what `parse` reads.

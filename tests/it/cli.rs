@@ -9,6 +9,7 @@ mod hostile;
 mod input;
 mod large;
 mod loss;
+mod partitions;
 mod print;
 mod read;
 mod run;

@@ -92,9 +92,13 @@ fn deferred() -> Outcome {
 }
 
 /// Opens `dir` on this clock.
-fn open_at(dir: &Path, channels: &Channels, clock: &Arc<Manual>) -> Onward {
+fn options(clock: &Arc<Manual>) -> Options {
     let clock: Arc<dyn Clock> = Arc::<Manual>::clone(clock);
-    Onward::open_with(dir, channels, &Options { clock, ..Options::default() }).unwrap()
+    Options { clock, ..Options::default() }
+}
+
+fn open_at(dir: &Path, channels: &Channels, clock: &Arc<Manual>) -> Onward {
+    Onward::open_with(dir, channels, &options(clock)).unwrap()
 }
 
 fn next(attempts: &Receiver<Arc<Message>>) -> Arc<Message> {

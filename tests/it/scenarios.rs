@@ -161,6 +161,7 @@ fn play_run(
         instance: plan.instance(),
         limits: Limits::default(),
         accept_loss: AcceptLoss::No,
+        partition: None,
     };
     let (sender, receiver) = reports();
     let (script, messages) = (run.outcomes.clone(), Arc::clone(messages));

@@ -16,7 +16,7 @@ use crate::{
         self, DirectoryFormat, Head, Lock, SledStore,
         beside::{Beside, Purpose},
         mirror::{Survey, mirror, survey},
-        there,
+        partitions, there,
     },
 };
 
@@ -37,6 +37,7 @@ pub struct Compacted {
 /// Replaces `dir` by a copy without the space that nothing uses any more.
 pub fn compact(dir: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<Compacted> {
     if !there::is_any(&dir.join("db"))? {
+        partitions::check_one(dir)?;
         return Err(store::Error::Missing { path: dir.to_owned() });
     }
     let beside = Beside::new(dir, dir, Purpose::Compact)?;

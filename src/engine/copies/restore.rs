@@ -47,8 +47,12 @@ pub fn restore(from: &Path, to: &Path, limits: &Limits, tell: Tell<'_>) -> store
     let store = Arc::new(open_empty(&beside, &lock)?);
     let copy = recover::random_instance();
     fill(&store, &backup, checked.instance, tell)?;
-    let opening =
-        Opening { instance: checked.instance, limits: limits.clone(), accept_loss: AcceptLoss::No };
+    let opening = Opening {
+        instance: checked.instance,
+        limits: limits.clone(),
+        accept_loss: AcceptLoss::No,
+        partition: None,
+    };
     mark_as_copy(Arc::<SledStore>::clone(&store), beside.made(), &opening, copy)?;
     close(store)?;
     tell(Progress { what: "verifying", done: 0, total: 0 });
@@ -64,7 +68,7 @@ fn fill(
     tell: Tell<'_>,
 ) -> store::Result<()> {
     DirectoryFormat { instance, partitions: 1 }.create_or_check(&**store)?;
-    let log = LocalLog::new(Arc::<SledStore>::clone(store), recover::PARTITION);
+    let log = LocalLog::new(Arc::<SledStore>::clone(store), backup.start()?.partition());
     let mut paced = Paced::new(&**store);
     let mut done = 0;
     backup.read_image(&mut |tree, key, value| paced.put(tree, key, value))?;

@@ -14,7 +14,11 @@ use super::{
     feed::{Feed, Next, leap},
 };
 use crate::{
-    base::{Clock, DeliveryId, Lsn, Timestamp, limits::CLOCK_AHEAD_MAX, planted::is_planted},
+    base::{
+        Clock, DeliveryId, Lsn, Timestamp,
+        limits::{CLOCK_AHEAD_MAX, REJECTED_SHOWN},
+        planted::is_planted,
+    },
     engine::{
         recover::{self, Opening},
         runner::{Outbound, Report, Runner},
@@ -57,6 +61,19 @@ pub struct Progress {
     pub now: Timestamp,
     /// Records so far, in this run.
     pub records: u64,
+}
+
+impl Progress {
+    /// The two partitions of a job together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            bytes_read: self.bytes_read + other.bytes_read,
+            bytes_total: self.bytes_total + other.bytes_total,
+            now: self.now.max(other.now),
+            records: self.records + other.records,
+        }
+    }
 }
 
 /// How often progress is reported, in inputs.
@@ -219,8 +236,9 @@ impl Drive {
         }
         match action {
             Action::Line => {
-                let input = self.feed.take().expect("a line that was seen is there");
-                self.decide(&input)?;
+                if let Some(input) = self.feed.take() {
+                    self.decide(&input)?;
+                }
             }
             Action::Settle(id) => {
                 let input = self.outcome(id)?;
@@ -434,4 +452,17 @@ pub struct Finished {
     pub rejected: Vec<RejectedLine>,
     /// How many lines of the inputs given were refused, in this run or an earlier one.
     pub rejected_in_inputs: u64,
+}
+
+impl Finished {
+    /// Adds what another partition of the same directory leaves behind.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.summary = self.summary.and(other.summary);
+        self.rejected.extend(other.rejected);
+        self.rejected.sort_by_key(|it| it.line);
+        self.rejected.truncate(REJECTED_SHOWN);
+        self.rejected_in_inputs += other.rejected_in_inputs;
+        self
+    }
 }

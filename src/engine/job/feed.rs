@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     base::{
-        ContentHash, InstanceId, Timestamp,
+        ContentHash, InstanceId, PartitionId, Timestamp,
         bytes::length_of,
         limits::{DEFINITIONS_BYTES_MAX, INPUTS_MAX, LEAP_MAX, REJECTED_SHOWN},
     },
@@ -60,12 +61,35 @@ impl InputPath {
 }
 
 /// The files of a job, identified, before the directory is opened.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     definitions: Vec<InputPath>,
-    documents: Vec<(String, Vec<u8>)>,
+    /// Shared by the partitions of a job.
+    documents: Arc<[(String, Vec<u8>)]>,
     customers: Option<InputPath>,
     events: Option<InputPath>,
+    share: Share,
+}
+
+/// Whose lines a job reads: those of the customers of one of so many partitions. The first one also
+/// reads those that are no customer or event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Share {
+    partition: PartitionId,
+    count: u16,
+}
+
+impl Share {
+    /// What a line of somebody else still tells: how far time has come.
+    fn of(self, read: Read) -> Read {
+        let (id, time) = match &read {
+            Read::Event(event) => (Some(&event.customer), event.time),
+            Read::Customer(update) => (Some(&update.id), None),
+            Read::Blank | Read::Bad(_) | Read::Foreign(_) => (None, None),
+        };
+        let whose = id.map_or_else(PartitionId::default, |id| PartitionId::of(id, self.count));
+        if whose == self.partition { read } else { Read::Foreign(time) }
+    }
 }
 
 impl Plan {
@@ -87,10 +111,17 @@ impl Plan {
         };
         Ok(Self {
             definitions,
-            documents,
+            documents: documents.into(),
             customers: one(InputKind::Customers, &files.customers)?,
             events: one(InputKind::Events, &files.events)?,
+            share: Share { partition: PartitionId::default(), count: 1 },
         })
+    }
+
+    /// The same for the customers of one of so many partitions.
+    #[must_use]
+    pub fn share(&self, partition: PartitionId, count: u16) -> Self {
+        Self { share: Share { partition, count }, ..self.clone() }
     }
 
     /// The identity of a directory that begins with these files.
@@ -123,7 +154,7 @@ impl Plan {
                         latest = latest.max(time);
                         error
                     }
-                    Read::Event(_) | Read::Customer(_) | Read::Blank => None,
+                    Read::Event(_) | Read::Customer(_) | Read::Blank | Read::Foreign(_) => None,
                 };
                 if let Some(error) = error {
                     return Err(Error::Line { path: input.path.clone(), line: number, error });
@@ -175,7 +206,8 @@ impl Plan {
             feed.bytes_total += unread;
             if known.is_none() || unread > 0 {
                 let opened = known.is_some();
-                feed.pieces.push_back(Piece::lines(input, number, offset, opened)?);
+                let piece = Piece::lines(input, number, offset, (opened, self.share))?;
+                feed.pieces.push_back(piece);
             }
         }
         Ok(feed)
@@ -276,7 +308,10 @@ struct LinesPiece {
     opened: bool,
     lines: Lines,
     line_number: u64,
+    /// The end of the last line that left a record, and of the last line.
     offset: u64,
+    end: u64,
+    share: Share,
     peeked: Option<(Read, u64)>,
 }
 
@@ -287,6 +322,8 @@ enum Read {
     Customer(CustomerUpdate),
     Event(Event),
     Bad(LineError),
+    /// The line of another partition's customer, and its time.
+    Foreign(Option<Timestamp>),
 }
 
 fn read(kind: InputKind, bytes: &[u8]) -> Read {
@@ -328,7 +365,12 @@ pub(super) enum Next {
 }
 
 impl Piece {
-    fn lines(input: InputPath, number: u32, offset: u64, opened: bool) -> Result<Self, Error> {
+    fn lines(
+        input: InputPath,
+        number: u32,
+        offset: u64,
+        (opened, share): (bool, Share),
+    ) -> Result<Self, Error> {
         let mut lines = Lines::open(&input.path, 0).map_err(input_error(&input.path))?;
         // Skipping line by line keeps the line numbers of messages right.
         let mut line_number = 0;
@@ -338,7 +380,17 @@ impl Piece {
             at = skipped.ok_or_else(|| Error::Changed { path: input.path.clone() })?.offset;
             line_number += 1;
         }
-        let piece = LinesPiece { input, number, opened, lines, line_number, offset, peeked: None };
+        let piece = LinesPiece {
+            input,
+            number,
+            opened,
+            lines,
+            line_number,
+            offset,
+            end: offset,
+            share,
+            peeked: None,
+        };
         Ok(Self::Lines(Box::new(piece)))
     }
 }
@@ -351,22 +403,31 @@ impl LinesPiece {
         if self.peeked.is_none() {
             let line = self.lines.next().map_err(input_error(&self.input.path))?;
             let Some(Line { bytes, offset }) = line else {
-                return self.ended().map(|()| None);
+                self.ended()?;
+                if self.offset == self.end {
+                    return Ok(None);
+                }
+                // The last lines are somebody else's: the log says that they are read, too.
+                self.peeked = Some((Read::Blank, self.end));
+                return Ok(Some(Next::Now));
             };
             if offset > self.input.file.length {
                 return Err(Error::Changed { path: self.input.path.clone() });
             }
             self.line_number += 1;
-            self.peeked = Some((read(self.input.file.kind, &bytes), offset));
+            let read = self.share.of(read(self.input.file.kind, &bytes));
+            self.peeked = Some((read, offset));
         }
         Ok(Some(match &self.peeked {
-            Some((Read::Event(Event { time: Some(time), .. }), _)) => Next::At(*time),
+            Some((Read::Event(Event { time: Some(time), .. }) | Read::Foreign(Some(time)), _)) => {
+                Next::At(*time)
+            }
             _ => Next::Now,
         }))
     }
 
     fn ended(&self) -> Result<(), Error> {
-        if self.offset == self.input.file.length {
+        if self.end == self.input.file.length {
             return Ok(());
         }
         Err(Error::Changed { path: self.input.path.clone() })
@@ -379,7 +440,9 @@ impl Feed {
         if let Some(Piece::Lines(piece)) = self.pieces.front_mut()
             && let Some((read, _)) = &mut piece.peeked
         {
-            *read = Read::Bad(error);
+            // Whose line it is refuses it; for all others its time is none.
+            let is_foreign = matches!(read, Read::Foreign(_));
+            *read = if is_foreign { Read::Foreign(None) } else { Read::Bad(error) };
         }
     }
 
@@ -413,7 +476,7 @@ impl Feed {
         }
     }
 
-    /// The next input, which [`peek`](Self::peek) has seen.
+    /// The next input, which [`peek`](Self::peek) has seen; none where it is for another partition.
     pub(super) fn take(&mut self) -> Option<Input> {
         let piece = match self.pieces.front_mut()? {
             Piece::Lines(piece) => piece,
@@ -427,7 +490,11 @@ impl Feed {
             return Some(Input::Opening(piece.input.file.clone()));
         }
         let (read, offset) = piece.peeked.take()?;
-        self.bytes_read += offset.saturating_sub(piece.offset);
+        self.bytes_read += offset.saturating_sub(piece.end);
+        piece.end = offset;
+        if matches!(read, Read::Foreign(_)) {
+            return None;
+        }
         piece.offset = offset;
         let source = Source::Line { input: piece.number, offset };
         Some(match read {
@@ -435,6 +502,7 @@ impl Feed {
             Read::Customer(update) => Input::Customer { source, update },
             Read::Event(event) => Input::Event { source, event },
             Read::Bad(error) => Input::BadLine { source, error },
+            Read::Foreign(_) => return None,
         })
     }
 }

@@ -113,6 +113,39 @@ impl Summary {
         })
     }
 
+    /// Adds what another partition of the same directory came to.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.lines_read += other.lines_read;
+        self.events_read += other.events_read;
+        self.duplicates += other.duplicates;
+        self.rejected_lines += other.rejected_lines;
+        self.customers += other.customers;
+        self.enrolled += other.enrolled;
+        self.forgotten_keys += other.forgotten_keys;
+        self.dead_letters += other.dead_letters;
+        self.waiting += other.waiting;
+        self.active += other.active;
+        self.records += other.records;
+        self.records_added += other.records_added;
+        self.record_bytes_added += other.record_bytes_added;
+        self.disk_bytes += other.disk_bytes;
+        self.now = self.now.max(other.now);
+        add(&mut self.refused, other.refused);
+        add(&mut self.sent, other.sent);
+        add(&mut self.skipped, other.skipped);
+        add(&mut self.exited, other.exited);
+        for (name, counts) in other.campaigns {
+            let sum = self.campaigns.entry(name).or_default();
+            sum.enrolled += counts.enrolled;
+            sum.exited += counts.exited;
+            sum.sent += counts.sent;
+            sum.skipped += counts.skipped;
+            sum.failed += counts.failed;
+        }
+        self
+    }
+
     /// Notes how long the run took.
     #[must_use]
     pub fn timed(mut self, seconds: f64) -> Self {
@@ -120,6 +153,12 @@ impl Summary {
         self.seconds = seconds;
         self.records_per_second = if seconds > 0.0 { (records / seconds).round() } else { 0.0 };
         self
+    }
+}
+
+fn add(sums: &mut BTreeMap<String, u64>, others: BTreeMap<String, u64>) {
+    for (name, count) in others {
+        *sums.entry(name).or_default() += count;
     }
 }
 

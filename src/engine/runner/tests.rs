@@ -16,7 +16,7 @@ use crate::{
 
 fn opening() -> Opening {
     let limits = Limits { checkpoint_records: 10, ..Limits::default() };
-    Opening { instance: InstanceId([7; 16]), limits, accept_loss: AcceptLoss::No }
+    Opening { instance: InstanceId([7; 16]), limits, accept_loss: AcceptLoss::No, partition: None }
 }
 
 fn no_workers() -> Outbound {

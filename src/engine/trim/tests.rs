@@ -84,6 +84,7 @@ fn written() -> MemoryStore {
             instance: InstanceId([7; 16]),
             limits: limits(0),
             accept_loss: AcceptLoss::No,
+            partition: None,
         };
         let outbound: Outbound = Box::new(|delivery| Err(Box::new(delivery)));
         let owned = recover::own_store(&shared, &opening).unwrap();

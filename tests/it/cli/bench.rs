@@ -5,7 +5,10 @@ use super::{Desk, end, onward};
 /// Each scenario in small, and figures that it must have.
 const SCENARIOS: [(&[&str], &[&str]); 8] = [
     (&["throughput", "--enrollments", "20"], &["step_transitions_per_s", "ratio_to_floor"]),
-    (&["ingest", "--events", "30"], &["enrolling_events_per_s", "ratio_to_raw"]),
+    (
+        &["ingest", "--events", "30", "--partitions", "2"],
+        &["enrolling_events_per_s", "ratio_to_raw"],
+    ),
     (&["latency", "--rate", "40", "--seconds", "1"], &["latency", "append", "ratio_p99"]),
     (
         &["timers", "--waiting", "30", "--herd", "20", "--rate", "20", "--seconds", "1"],
@@ -46,6 +49,7 @@ fn what_is_out_of_range_is_refused() {
         (["latency", "--rate", "x"], "invalid digit"),
         (["timers", "--waiting", "90000000"], "1..=20000000"),
         (["recovery", "--waiting", "0"], "1..=20000000"),
+        (["throughput", "--partitions", "65"], "1..=64"),
         (["growth", "--waiting", "20,10"], "ascend"),
         (["mixed", "--rate", "0"], "1..=1000000"),
     ] {

@@ -90,7 +90,8 @@ fn go_on(data: &Path) -> BTreeSet<(DeliveryId, InstanceId)> {
         timer_span: Span::minutes(1),
         ..Limits::default()
     };
-    let opening = Opening { instance: plan.instance(), limits, accept_loss: AcceptLoss::No };
+    let opening =
+        Opening { instance: plan.instance(), limits, accept_loss: AcceptLoss::No, partition: None };
     let (sender, receiver) = reports();
     let left = Arc::new(Mutex::new(BTreeSet::new()));
     let leaving = Arc::clone(&left);

@@ -1,10 +1,10 @@
 //! Publishing, customers, events, and what can be asked, from sync and from async code.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use onward::{
     Answer, Error, Onward, Options,
-    base::{CustomerId, Limits, Span},
+    base::{CustomerId, EnrollmentId, Limits, PartitionId, Span},
     delivery::Channels,
     machine::{delivery::Content, input::Rejection},
     model::Event,
@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{
     Manual, START, await_record, channels, email, ended, enrollments, enter, history, names, next,
-    open_at, publish, sent, settled, signup, upsert, welcome,
+    open_at, options, publish, sent, settled, signup, upsert, welcome,
 };
 
 #[test]
@@ -247,4 +247,45 @@ fn open_trusting(dir: &std::path::Path, channels: &Channels, clock: &Arc<Manual>
         ..Options::default()
     };
     Onward::open_with(dir, channels, &options).unwrap()
+}
+
+#[test]
+fn several_partitions_share_the_customers_and_answer_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Manual::at(START);
+    let (channels, attempts) = channels(|_| Some(sent()));
+    let shared = Options { partitions: Some(3), ..options(&clock) };
+    let onward = Onward::open_with(dir.path(), &channels, &shared).unwrap();
+    assert_eq!(onward.engines().len(), 3);
+    let _ = publish(&onward, &[email(1, "Hello {{ customer.id }}")]);
+    let customers: Vec<String> = (0..20).map(|n| format!("customer-{n}")).collect();
+    let entered: Vec<_> = customers.iter().map(|name| enter(&onward, name)).collect();
+    let partitions: BTreeSet<_> = entered.iter().map(|id| id.partition).collect();
+    assert_eq!(partitions.len(), 3, "{entered:?}");
+    for _ in &customers {
+        next(&attempts);
+    }
+    for (name, id) in customers.iter().zip(&entered) {
+        let history = await_record(&onward, *id, "Exited");
+        assert_eq!(history.len(), 5, "{name}");
+        let again = onward.track(signup(&format!("signup-{name}"), name)).unwrap().wait().unwrap();
+        assert_eq!(again, Answer::Duplicate);
+        let view =
+            onward.customer(CustomerId::new(name.as_str()).unwrap()).unwrap().wait().unwrap();
+        assert!(view.is_some(), "{name}");
+    }
+    let elsewhere = EnrollmentId { partition: PartitionId(7), ..entered[0] };
+    assert_eq!(onward.enrollment(elsewhere).unwrap().wait().unwrap(), None);
+    let backup = tempfile::tempdir().unwrap();
+    let error = onward.backup(&backup.path().join("to")).unwrap_err().to_string();
+    assert!(error.contains("3 partitions"), "{error}");
+    onward.close().unwrap();
+
+    // As it was created, where nobody says how many; another number is refused.
+    let onward = Onward::open_with(dir.path(), &channels, &options(&clock)).unwrap();
+    assert!(onward.enrollment(entered[0]).unwrap().wait().unwrap().is_some());
+    onward.close().unwrap();
+    let two = Options { partitions: Some(2), ..options(&clock) };
+    let error = Onward::open_with(dir.path(), &channels, &two).unwrap_err().to_string();
+    assert!(error.contains("has 3 partitions, not 2"), "{error}");
 }
