@@ -41,7 +41,7 @@ use crate::{
         row::Enrollment,
     },
     model::{CustomerUpdate, Event},
-    store::backup::BackedUp,
+    store::{StoreKind, backup::BackedUp},
 };
 
 /// The machine's clock.
@@ -82,6 +82,8 @@ pub struct Onward {
 pub struct Options {
     /// The bounds to run with.
     pub limits: Limits,
+    /// The store that the directory must have; none: the one it has, or sled, should it be new.
+    pub store: Option<StoreKind>,
     /// The identity of the directory, should it be new; none: a random one.
     pub instance: Option<InstanceId>,
     /// Whether to go on where acknowledged records are gone.
@@ -102,6 +104,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            store: None,
             instance: None,
             accept_loss: AcceptLoss::No,
             clock: Arc::new(SystemClock),
@@ -126,6 +129,7 @@ impl Onward {
     pub fn open_with(dir: &Path, channels: &Channels, options: &Options) -> Result<Self, Error> {
         let opening = Opening {
             instance: options.instance.unwrap_or_else(random_instance),
+            store: options.store,
             limits: options.limits.clone(),
             accept_loss: options.accept_loss,
         };

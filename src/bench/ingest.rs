@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{
-    Error, Scratch,
+    Error, Place, Scratch,
     floor::{self, Floors},
     load::{self, closed_loop},
     machine::{self, Ground},
@@ -64,11 +64,11 @@ pub struct Ingest {
 }
 
 /// Runs the scenario in directories of its own below `parent`, which are removed afterwards.
-pub fn ingest(parent: &Path, events: u64, payload: usize) -> Result<Ingest, Error> {
-    let scratch = Scratch::new(parent)?;
-    let ground = Ground::of(&scratch.0);
+pub fn ingest(place: Place<'_>, events: u64, payload: usize) -> Result<Ingest, Error> {
+    let scratch = Scratch::new(place)?;
+    let ground = Ground::of(&scratch);
     let cpu = machine::thread_cpu_seconds();
-    let run = |name: &str, kind: &Kind| part(&scratch.0.join(name), events, kind);
+    let run = |name: &str, kind: &Kind| part(&scratch.data(name)?, events, kind);
     let idle =
         Kind { event: "visit", customers: events.div_ceil(EVENTS_EACH), payload: SMALL_BYTES };
     let (idle, _) = run("idle", &idle)?;
@@ -78,7 +78,7 @@ pub fn ingest(parent: &Path, events: u64, payload: usize) -> Result<Ingest, Erro
     let (enrolling, before) = run("enrolling", &enrolling)?;
     let cpu = machine::thread_cpu_seconds().zip(cpu).map(|(after, before)| after - before);
     let rss_mib = machine::peak_rss_mib();
-    let sizes = floor::Sizes::read(&scratch.0.join("enrolling"), before)?;
+    let sizes = floor::Sizes::read(&scratch.join("enrolling"), before)?;
     if sizes.count() != 3 * events {
         return Err(Error::Incomplete { done: sizes.count() / 3, expected: events });
     }
@@ -92,7 +92,7 @@ pub fn ingest(parent: &Path, events: u64, payload: usize) -> Result<Ingest, Erro
         stored_events_per_s: rate(events, stored),
         enrolling_events_per_s: rate(events, enrolling),
         records_per_s,
-        floors: Floors::measure(&scratch.0, &sizes, records_per_s)?,
+        floors: Floors::measure(&scratch, &sizes, records_per_s)?,
         generator_cpu_s: cpu,
         rss_mib,
     })
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn every_event_is_recorded_and_nothing_is_left_behind() {
         let parent = tempfile::tempdir().unwrap();
-        let figures = ingest(parent.path(), 30, 200).unwrap();
+        let figures = ingest(Place::tested(parent.path()), 30, 200).unwrap();
         assert_eq!((figures.events, figures.payload_bytes), (30, 200));
         assert!(figures.enrolling_events_per_s > 0.0 && figures.floors.ratio_to_floor > 0.0);
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);

@@ -12,7 +12,7 @@ use crossbeam_channel::never;
 use serde::Serialize;
 
 use super::{
-    Error, Scratch, float,
+    Error, Place, Scratch, float,
     floor::{self, Floors},
     load::{self, PAYLOAD_BYTES, closed_loop},
     machine::{self, Ground},
@@ -82,11 +82,11 @@ pub struct Throughput {
     pub rss_mib: Option<f64>,
 }
 
-/// Runs the scenario in a directory of its own below `parent`, which is removed afterwards.
-pub fn throughput(parent: &Path, enrollments: u64) -> Result<Throughput, Error> {
-    let scratch = Scratch::new(parent)?;
-    let ground = Ground::of(&scratch.0);
-    let data = scratch.0.join("data");
+/// Runs the scenario in a directory of its own at `place`, which is removed afterwards.
+pub fn throughput(place: Place<'_>, enrollments: u64) -> Result<Throughput, Error> {
+    let scratch = Scratch::new(place)?;
+    let ground = Ground::of(&scratch);
+    let data = scratch.data("data")?;
     let ran = run(&data, enrollments)?;
     let sizes = floor::Sizes::read(&data, ran.before)?;
     let records = sizes.count();
@@ -101,7 +101,7 @@ pub fn throughput(parent: &Path, enrollments: u64) -> Result<Throughput, Error> 
         records_per_s,
         records,
         bytes_per_record: float(sizes.chunk_bytes) / float(records.max(1)),
-        floors: Floors::measure(&scratch.0, &sizes, records_per_s)?,
+        floors: Floors::measure(&scratch, &sizes, records_per_s)?,
         generator_cpu_s: ran.generator_cpu_s,
         rss_mib: ran.rss_mib,
     })
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn every_enrollment_goes_all_the_way() {
         let parent = tempfile::tempdir().unwrap();
-        let figures = throughput(parent.path(), 20).unwrap();
+        let figures = throughput(Place::tested(parent.path()), 20).unwrap();
         // Per enrollment: the event, its enrollment, three requests, three outcomes, the wait's
         // begin and end, the exit. A fence is no record.
         assert_eq!((figures.enrollments, figures.records), (20, 20 * 11));

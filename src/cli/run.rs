@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use crossbeam_channel::Receiver;
 use indicatif::ProgressBar;
 
-use super::{Data, exit, exit::Failure, limits, print::tell, progress, say};
+use super::{Data, StoreArg, exit, exit::Failure, limits, print::tell, progress, say};
 use crate::{
     app::{SystemClock, workers},
     base::{Clock, Span, Timestamp},
@@ -22,7 +22,7 @@ use crate::{
         runner::{Outbound, Report},
     },
     model::Known,
-    store::{self, beside::check_outside, there},
+    store::{self, StoreKind, beside::check_outside},
 };
 
 /// Drives flows with the events of a file.
@@ -34,6 +34,9 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     data: Data,
+    /// What keeps the data directory; a new one is kept by sled where this does not say otherwise.
+    #[arg(long, value_enum, value_name = "STORE")]
+    store: Option<StoreArg>,
     /// Definitions documents: segments, flows, campaigns.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     definitions: Vec<PathBuf>,
@@ -80,8 +83,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         events: args.events.clone(),
     })?;
     let limits = limits()?;
-    let db = args.data.data.join("db");
-    if !ask(&args.data.data, limits.stall, move || there::is_any(&db))? {
+    let dir = args.data.data.clone();
+    if ask(&args.data.data, limits.stall, move || StoreKind::find(&dir))?.is_none() {
         // A directory is not created for definitions that are not valid.
         plan.check(&Known::default())?;
     }
@@ -90,6 +93,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     }
     let opening = Opening {
         instance: plan.instance(),
+        store: args.store.map(StoreKind::from),
         limits,
         accept_loss: if args.accept_loss { AcceptLoss::Yes } else { AcceptLoss::No },
     };

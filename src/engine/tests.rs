@@ -42,7 +42,8 @@ fn run(store: &Arc<Tapped>, limits: &Limits, job: &Job, part: usize) -> Ran {
     let files = job.write(part);
     let plan = files.plan();
     let instance = job.write(0).plan().instance();
-    let opening = Opening { instance, limits: limits.clone(), accept_loss: AcceptLoss::No };
+    let opening =
+        Opening { instance, store: None, limits: limits.clone(), accept_loss: AcceptLoss::No };
     let (sender, receiver) = reports();
     let seed = job.seed;
     let outbound: Outbound = Box::new(move |delivery| {

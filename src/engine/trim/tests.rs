@@ -82,6 +82,7 @@ fn written() -> MemoryStore {
     for day in 0..10 {
         let opening = Opening {
             instance: InstanceId([7; 16]),
+            store: None,
             limits: limits(0),
             accept_loss: AcceptLoss::No,
         };
