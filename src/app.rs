@@ -45,7 +45,7 @@ use crate::{
         row::Enrollment,
     },
     model::{CustomerUpdate, Event},
-    store::{self, backup::BackedUp, partitions},
+    store::{self, StoreKind, backup::BackedUp, partitions},
 };
 
 /// The machine's clock.
@@ -87,6 +87,8 @@ pub struct Onward {
 pub struct Options {
     /// The bounds to run with.
     pub limits: Limits,
+    /// The store that the directory must have; none: the one it has, or sled, should it be new.
+    pub store: Option<StoreKind>,
     /// The identity of the directory, should it be new; none: a random one.
     pub instance: Option<InstanceId>,
     /// Whether to go on where acknowledged records are gone.
@@ -110,6 +112,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            store: None,
             instance: None,
             accept_loss: AcceptLoss::No,
             partitions: None,
@@ -142,6 +145,7 @@ impl Onward {
             let partition = PartitionId(number);
             let opening = Opening {
                 instance,
+                store: options.store,
                 limits: options.limits.shared_by(count),
                 accept_loss: options.accept_loss,
                 partition: Some(partition),

@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput};
 use onward::{
     base::{InstanceId, PartitionId, Timestamp},
     machine::record::Record,
-    store::{ChunkBuilder, Fold, Group, Inserted, LocalLog, Log, SledStore, Store, chunk},
+    store::{ChunkBuilder, Directory, Fold, Group, Inserted, LocalLog, Log, Store, chunk},
 };
 
 const PARTITION: PartitionId = PartitionId(0);
@@ -67,7 +67,7 @@ fn appends(criterion: &mut Criterion, bodies: &[Body], parent: &Path) {
     group.throughput(elements(bodies.len())).sample_size(20);
     group.bench_function("sled", |bencher| {
         let store: Arc<dyn Store> =
-            Arc::new(SledStore::open(&dir.path().join("sled")).expect("a store opens"));
+            Directory::open(&dir.path().join("sled")).expect("a store opens").store();
         let log = LocalLog::new(store, PARTITION);
         let mut fold = owner();
         // Criterion comes here several times.

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use serde::Serialize;
 
 use super::{
-    Error, Scratch,
+    Error, Place, Scratch,
     clock::Shifted,
     float, floor, load,
     machine::{self, Ground},
@@ -17,7 +17,7 @@ use crate::{
     base::{Limits, Lsn, Span, bytes::length_of},
     delivery::Channels,
     engine::{ClockCheck, copies, trim::trim},
-    store::{SledStore, Store, Tree},
+    store::{Directory, Store, Tree},
 };
 
 /// How old everything is when it is trimmed, and how long records are kept.
@@ -58,18 +58,18 @@ pub struct Disk {
     pub compacted_ratio: f64,
 }
 
-/// Runs the scenario in a directory of its own below `parent`, which is removed afterwards.
-pub fn disk(parent: &Path, enrollments: u64) -> Result<Disk, Error> {
-    let scratch = Scratch::new(parent)?;
-    let ground = Ground::of(&scratch.0);
-    let data = scratch.0.join("data");
+/// Runs the scenario in a directory of its own at `place`, which is removed afterwards.
+pub fn disk(place: Place<'_>, enrollments: u64) -> Result<Disk, Error> {
+    let scratch = Scratch::new(place)?;
+    let ground = Ground::of(&scratch);
+    let data = scratch.join("data");
     let before = machine::written_bytes();
-    throughput::run(&data, enrollments, 1)?;
+    throughput::run(&scratch, enrollments, 1)?;
     let written = machine::written_bytes().zip(before).map(|(after, before)| after - before);
     let sizes = floor::Sizes::read(&data, Lsn::ZERO)?;
     let kept_bytes = machine::bytes_of(&data);
-    let store = SledStore::open_existing(&data)?;
-    let (rows, timers) = (bytes_in(&store, Tree::Rows)?, bytes_in(&store, Tree::Timers)?);
+    let store = Directory::open_existing(&data)?;
+    let (rows, timers) = (bytes_in(&*store, Tree::Rows)?, bytes_in(&*store, Tree::Timers)?);
     store.close()?;
     let encoded = float(sizes.chunk_bytes + rows + timers);
     let each = |bytes: u64| float(bytes) / float(enrollments * throughput::STEPS);
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn every_byte_is_somewhere_and_nothing_is_left_behind() {
         let parent = tempfile::tempdir().unwrap();
-        let figures = disk(parent.path(), 20).unwrap();
+        let figures = disk(Place::tested(parent.path()), 20).unwrap();
         // The customers, the definitions, and eleven records for each enrollment.
         assert!(figures.records > 20 * 12);
         assert!(figures.log_bytes_per_transition > 0.0 && figures.row_bytes_per_transition > 0.0);

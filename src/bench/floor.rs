@@ -5,7 +5,7 @@ use std::{fs::File, io::Write, path::Path, sync::Arc};
 
 use serde::Serialize;
 
-use super::{Error, rate};
+use super::{Error, Scratch, rate};
 use crate::{
     app::SystemClock,
     base::{
@@ -14,8 +14,8 @@ use crate::{
         limits::{CHECKPOINT_SLICE_BYTES, RECORD_BYTES_MAX, SYNC_BYTES_MAX},
     },
     store::{
-        self, ChunkBuilder, DirectoryFormat, Fold, Group, Inserted, LocalLog, Log, RecordReader,
-        SledStore, Store, Tree, chunk, partitions,
+        self, ChunkBuilder, Directory, DirectoryFormat, Fold, Group, Inserted, LocalLog, Log,
+        RecordReader, Store, Tree, chunk, partitions,
     },
 };
 
@@ -47,7 +47,7 @@ impl Sizes {
 
     /// Of the records after `after` in the directory of one partition.
     pub(super) fn read(dir: &Path, after: Lsn) -> Result<Self, Error> {
-        let store: Arc<dyn Store> = Arc::new(SledStore::open_existing(dir)?);
+        let store: Arc<dyn Store> = Directory::open_existing(dir)?.store();
         let missing = || store::Error::Missing { path: dir.to_owned() };
         let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
         let first = store.above(Tree::Log, &[])?;
@@ -120,9 +120,13 @@ pub struct Floors {
 
 impl Floors {
     /// Measures below `dir`.
-    pub(super) fn measure(dir: &Path, sizes: &Sizes, records_per_s: f64) -> Result<Self, Error> {
-        let floor = store_seconds(&dir.join("floor"), sizes, &SystemClock)?;
-        let raw = raw_seconds(&dir.join("raw"), sizes, &SystemClock)?;
+    pub(super) fn measure(
+        scratch: &Scratch,
+        sizes: &Sizes,
+        records_per_s: f64,
+    ) -> Result<Self, Error> {
+        let floor = store_seconds(&scratch.data("floor")?, sizes, &SystemClock)?;
+        let raw = raw_seconds(&scratch.join("raw"), sizes, &SystemClock)?;
         let (floor, raw) = (rate(sizes.count(), floor), rate(sizes.count(), raw));
         Ok(Self {
             floor_records_per_s: floor,
@@ -135,7 +139,7 @@ impl Floors {
 
 /// Seconds to seal and append the records to a store of the same kind, synced after each batch.
 fn store_seconds(dir: &Path, sizes: &Sizes, clock: &dyn Clock) -> Result<f64, Error> {
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
+    let store: Arc<dyn Store> = Directory::open(dir)?.store();
     let log = LocalLog::new(store, PARTITION);
     let started = clock.now();
     let mut unsynced = 0;

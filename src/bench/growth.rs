@@ -1,12 +1,12 @@
 //! What a step costs while more and more enrollments wait: the same welcome series, again and again,
 //! over one directory that grows.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 
 use super::{
-    Error, Scratch,
+    Error, Place, Scratch,
     clock::Shifted,
     float,
     load::{self, register},
@@ -50,12 +50,12 @@ pub struct Cost {
     pub disk_bytes: u64,
 }
 
-/// Runs the scenario in a directory of its own below `parent`, which is removed afterwards. The
+/// Runs the scenario in a directory of its own at `place`, which is removed afterwards. The
 /// sizes ascend.
-pub fn growth(parent: &Path, sizes: &[u64], enrollments: u64) -> Result<Growth, Error> {
-    let scratch = Scratch::new(parent)?;
-    let ground = Ground::of(&scratch.0);
-    let data = scratch.0.join("data");
+pub fn growth(place: Place<'_>, sizes: &[u64], enrollments: u64) -> Result<Growth, Error> {
+    let scratch = Scratch::new(place)?;
+    let ground = Ground::of(&scratch);
+    let data = scratch.data("data")?;
     let clock = Arc::new(Shifted::default());
     let shifted: Arc<dyn Clock> = Arc::<Shifted>::clone(&clock);
     let options = Options { clock: shifted, clock_check: ClockCheck::Trust, ..Options::default() };
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn each_size_has_its_cost() {
         let parent = tempfile::tempdir().unwrap();
-        let figures = growth(parent.path(), &[10, 30], 20).unwrap();
+        let figures = growth(Place::tested(parent.path()), &[10, 30], 20).unwrap();
         assert_eq!(figures.waiting.keys().collect::<Vec<_>>(), [&10, &30]);
         assert!(figures.waiting.values().all(|it| it.step_us > 0.0 && it.disk_bytes > 0));
         assert!(figures.growth >= 1.0);

@@ -1,12 +1,10 @@
 //! Events that enrol nobody, the same with a payload that is stored in full, and events that each
 //! enrol their customer into a wait of a year.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::{
-    Error, Scratch,
+    Error, Place, Scratch,
     floor::{self, Floors},
     load::{self, closed_loop},
     machine::{self, Ground},
@@ -67,15 +65,15 @@ pub struct Ingest {
 
 /// Runs the scenario in directories of its own below `parent`, which are removed afterwards.
 pub fn ingest(
-    parent: &Path,
+    place: Place<'_>,
     events: u64,
     payload: usize,
     partitions: u16,
 ) -> Result<Ingest, Error> {
-    let scratch = Scratch::new(parent)?;
-    let ground = Ground::of(&scratch.0);
+    let scratch = Scratch::new(place)?;
+    let ground = Ground::of(&scratch);
     let cpu = machine::thread_cpu_seconds();
-    let run = |name: &str, kind: &Kind| part(&scratch.0.join(name), (events, partitions), kind);
+    let run = |name: &str, kind: &Kind| part(&scratch, name, (events, partitions), kind);
     let idle =
         Kind { event: "visit", customers: events.div_ceil(EVENTS_EACH), payload: SMALL_BYTES };
     let (idle, _) = run("idle", &idle)?;
@@ -85,7 +83,7 @@ pub fn ingest(
     let (enrolling, before) = run("enrolling", &enrolling)?;
     let cpu = machine::thread_cpu_seconds().zip(cpu).map(|(after, before)| after - before);
     let rss_mib = machine::peak_rss_mib();
-    let sizes = floor::Sizes::read_all(&scratch.0.join("enrolling"), &before)?;
+    let sizes = floor::Sizes::read_all(&scratch.join("enrolling"), &before)?;
     if sizes.count() != 3 * events {
         return Err(Error::Incomplete { done: sizes.count() / 3, expected: events });
     }
@@ -100,7 +98,7 @@ pub fn ingest(
         stored_events_per_s: rate(events, stored),
         enrolling_events_per_s: rate(events, enrolling),
         records_per_s,
-        floors: Floors::measure(&scratch.0, &sizes, records_per_s)?,
+        floors: Floors::measure(&scratch, &sizes, records_per_s)?,
         generator_cpu_s: cpu,
         rss_mib,
     })
@@ -114,12 +112,13 @@ struct Kind {
 
 /// Sends the events of one kind in; seconds until the last is durable, and the last record before.
 fn part(
-    data: &Path,
+    scratch: &Scratch,
+    name: &str,
     (events, partitions): (u64, u16),
     kind: &Kind,
 ) -> Result<(f64, Vec<Lsn>), Error> {
-    let options = Options { partitions: Some(partitions), ..Options::default() };
-    let onward = Onward::open_with(data, &Channels::all(load::Nothing), &options)?;
+    let options = Options { partitions: Some(partitions), ..scratch.options() };
+    let onward = Onward::open_with(&scratch.join(name), &Channels::all(load::Nothing), &options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
     let before = load::latest(&onward)?;
     let started = SystemClock.now();
@@ -138,7 +137,7 @@ mod tests {
     #[test]
     fn every_event_is_recorded_and_nothing_is_left_behind() {
         let parent = tempfile::tempdir().unwrap();
-        let figures = ingest(parent.path(), 30, 200, 2).unwrap();
+        let figures = ingest(Place::tested(parent.path()), 30, 200, 2).unwrap();
         assert_eq!((figures.events, figures.payload_bytes), (30, 200));
         assert!(figures.enrolling_events_per_s > 0.0 && figures.floors.ratio_to_floor > 0.0);
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);

@@ -14,7 +14,7 @@ use crossbeam_channel::never;
 use serde::Serialize;
 
 use super::{
-    Error, Scratch, Spread,
+    Error, Place, Scratch, Spread,
     floor::{self, owned},
     load::{self, closed_loop, sent},
     machine::{self, Ground},
@@ -24,7 +24,7 @@ use crate::{
     app::SystemClock,
     base::{Clock, Limits, Span, Timestamp},
     delivery::{Channel, Channels, Message, Sending},
-    store::{ChunkBuilder, Group, LocalLog, Log, SledStore, Store},
+    store::{ChunkBuilder, Directory, Group, LocalLog, Log, Store},
 };
 
 /// Checkpoints during a run, at least, so that what they cost is in the figures.
@@ -75,14 +75,14 @@ pub struct Latency {
     pub rss_mib: Option<f64>,
 }
 
-/// Runs the scenario in a directory of its own below `parent`, which is removed afterwards.
-pub fn latency(parent: &Path, rate: u64, seconds: u64) -> Result<Latency, Error> {
-    let scratch = Scratch::new(parent)?;
-    let ground = Ground::of(&scratch.0);
+/// Runs the scenario in a directory of its own at `place`, which is removed afterwards.
+pub fn latency(place: Place<'_>, rate: u64, seconds: u64) -> Result<Latency, Error> {
+    let scratch = Scratch::new(place)?;
+    let ground = Ground::of(&scratch);
     let events = rate * seconds;
     let checkpoint_records = (events * RECORDS_EACH / CHECKPOINTS).max(1);
-    let append = Spread::of(appends(&scratch.0.join("append"))?);
-    let handed = run(&scratch.0.join("data"), (rate, events), checkpoint_records)?;
+    let append = Spread::of(appends(&scratch.data("append")?)?);
+    let handed = run(&scratch.data("data")?, (rate, events), checkpoint_records)?;
     let latency = Spread::of(handed.iter().map(|(due, at)| at.since(*due)).collect());
     let mut instants: Vec<Timestamp> = handed.iter().map(|(_, at)| *at).collect();
     instants.sort_unstable();
@@ -184,7 +184,7 @@ impl Channel for Stamping {
 
 /// How long it takes to append one small chunk and sync.
 fn appends(dir: &Path) -> Result<Vec<Span>, Error> {
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir)?);
+    let store: Arc<dyn Store> = Directory::open(dir)?.store();
     let log = LocalLog::new(store, floor::PARTITION);
     let mut fold = owned();
     let mut spans = Vec::with_capacity(APPENDS);
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn every_message_has_its_time_and_nothing_is_left_behind() {
         let parent = tempfile::tempdir().unwrap();
-        let figures = latency(parent.path(), 50, 1).unwrap();
+        let figures = latency(Place::tested(parent.path()), 50, 1).unwrap();
         assert_eq!((figures.rate, figures.events), (50, 50));
         assert!(figures.latency.p50_ms > 0.0 && figures.latency.p50_ms <= figures.latency.max_ms);
         assert!(figures.append.p50_ms > 0.0 && figures.ratio_p50 > 0.0);

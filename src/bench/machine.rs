@@ -4,6 +4,7 @@ use std::{fs, path::Path, thread};
 
 use serde::Serialize;
 
+use super::Scratch;
 use crate::base::{Limits, limits::SYNC_BYTES_MAX};
 
 /// What a figure was measured on.
@@ -44,12 +45,12 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// As it is for a directory below `dir` that is opened as usual.
-    pub(super) fn of(dir: &Path) -> Self {
+    /// As it is for a data directory in `scratch` that is opened as usual.
+    pub(super) fn of(scratch: &Scratch) -> Self {
         Self {
-            machine: Machine::of(dir),
+            machine: Machine::of(&scratch.dir),
             durability: "fdatasync after every commit",
-            store: "sled",
+            store: scratch.store.name(),
             chunk_bytes: Limits::default().chunk_bytes,
             sync_bytes_max: SYNC_BYTES_MAX,
         }

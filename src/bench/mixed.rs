@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Serialize;
 
 use super::{
-    Error, Scratch, Spread, float, floor,
+    Error, Place, Scratch, Spread, float, floor,
     latency::{nth, pause_until},
     load::{self, ATTRIBUTE_BYTES, PAYLOAD_BYTES, closed_loop},
     machine::{self, Ground},
@@ -78,16 +78,16 @@ pub struct Part {
     pub disk_bytes: u64,
 }
 
-/// Runs the scenario in a directory of its own below `parent`, which is removed afterwards. Without
+/// Runs the scenario in a directory of its own at `place`, which is removed afterwards. Without
 /// a rate it is half of what a short trial comes to.
-pub fn mixed(parent: &Path, seconds: u64, rate: Option<u64>) -> Result<Mixed, Error> {
-    let scratch = Scratch::new(parent)?;
-    let ground = Ground::of(&scratch.0);
+pub fn mixed(place: Place<'_>, seconds: u64, rate: Option<u64>) -> Result<Mixed, Error> {
+    let scratch = Scratch::new(place)?;
+    let ground = Ground::of(&scratch);
     let rate = match rate {
         Some(rate) => rate,
-        None => trial(&scratch.0.join("trial"))?,
+        None => trial(&scratch.data("trial")?)?,
     };
-    let data = scratch.0.join("data");
+    let data = scratch.data("data")?;
     let calls = rate * seconds;
     let onward = open(&data)?;
     let before = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn everything_goes_through_and_both_ends_are_compared() {
         let parent = tempfile::tempdir().unwrap();
-        let figures = mixed(parent.path(), 1, Some(100)).unwrap();
+        let figures = mixed(Place::tested(parent.path()), 1, Some(100)).unwrap();
         assert_eq!((figures.calls, figures.ended), (100, 10));
         assert!(figures.early.answered.p50_ms > 0.0 && figures.p99_growth > 0.0);
         assert!(figures.log_bytes > 0 && figures.grown_bytes > 0);

@@ -28,7 +28,10 @@ mod spread;
 mod throughput;
 mod timers;
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 pub use disk::{Disk, disk};
 pub use floor::Floors;
@@ -42,7 +45,7 @@ pub use spread::Spread;
 pub use throughput::{Throughput, throughput};
 pub use timers::{Scale as TimersScale, Timers, timers};
 
-use crate::store;
+use crate::store::{self, Directory, StoreKind};
 
 /// Why there is no figure.
 #[derive(Debug, thiserror::Error)]
@@ -72,24 +75,60 @@ pub enum Error {
     },
 }
 
+/// Where it is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Below which directory.
+    pub dir: &'a Path,
+    /// Over which store.
+    pub store: StoreKind,
+}
+
+#[cfg(test)]
+impl<'a> Place<'a> {
+    const fn tested(dir: &'a Path) -> Self {
+        Self { dir, store: StoreKind::Sled }
+    }
+}
+
 /// A directory of our own, removed when dropped.
 #[derive(Debug)]
-struct Scratch(PathBuf);
+struct Scratch {
+    dir: PathBuf,
+    store: StoreKind,
+}
 
 impl Scratch {
-    fn new(parent: &std::path::Path) -> Result<Self, Error> {
-        let path = parent.join(format!("onward-bench-{}", std::process::id()));
+    fn new(place: Place<'_>) -> Result<Self, Error> {
+        let dir = place.dir.join(format!("onward-bench-{}", std::process::id()));
         // Fails where it exists: nothing that is not ours is ever removed.
-        std::fs::create_dir(&path)
-            .map_err(|source| Error::Directory { path: path.clone(), source })?;
-        Ok(Self(path))
+        std::fs::create_dir(&dir)
+            .map_err(|source| Error::Directory { path: dir.clone(), source })?;
+        Ok(Self { dir, store: place.store })
+    }
+
+    /// Opens a new directory with the store that is measured.
+    fn options(&self) -> crate::Options {
+        crate::Options { store: Some(self.store), ..crate::Options::default() }
+    }
+
+    /// A path below it.
+    fn join(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A data directory below it, empty and of the store that is measured.
+    fn data(&self, name: &str) -> Result<PathBuf, Error> {
+        let dir = self.join(name);
+        Directory::open_as(&dir, Some(self.store))?.close()?;
+        Ok(dir)
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "cannot remove what was measured in");
+        if let Err(error) = std::fs::remove_dir_all(&self.dir) {
+            tracing::warn!(path = %self.dir.display(), %error, "cannot remove what was measured in");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Error, Scratch,
+    Error, Place, Scratch,
     clock::Shifted,
     load::{self, closed_loop, register},
     machine::{self, Ground},
@@ -25,7 +25,7 @@ use crate::{
     base::{Clock, Timestamp},
     delivery::Channels,
     engine::ClockCheck,
-    store::{SledStore, checkpoint},
+    store::{Directory, checkpoint},
 };
 
 /// What the process says once everything is in that is to be.
@@ -58,22 +58,22 @@ pub struct Recovery {
 /// Runs the scenario in directories of its own below `parent`, which are removed afterwards.
 /// `program` is given the directory to fill; it calls [`fill`].
 pub fn recovery(
-    parent: &Path,
+    place: Place<'_>,
     waiting: u64,
     program: &mut dyn FnMut(&Path) -> Command,
 ) -> Result<Recovery, Error> {
-    let scratch = Scratch::new(parent)?;
-    let ground = Ground::of(&scratch.0);
-    let data = scratch.0.join("data");
+    let scratch = Scratch::new(place)?;
+    let ground = Ground::of(&scratch);
+    let data = scratch.data("data")?;
     kill_when_full(program(&data)).map_err(|source| {
         let path = data.clone();
         Error::Directory { path, source }
     })?;
     let copy = copy_of(&data)?;
     let started = SystemClock.now();
-    let store = SledStore::open_existing(&copy)?;
+    let store = Directory::open_existing(&copy)?;
     let open_ms = millis_since(started);
-    let at = checkpoint::load(&store)?.map_or(crate::base::Lsn::ZERO, |(state, _)| state.at);
+    let at = checkpoint::load(&*store)?.map_or(crate::base::Lsn::ZERO, |(state, _)| state.at);
     store.close()?;
 
     let started = SystemClock.now();

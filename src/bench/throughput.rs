@@ -6,13 +6,13 @@
 //! The caller keeps a bounded number of events under way, so the engine always has work and never
 //! refuses any. It runs in this process, and its processor time is part of the figure.
 
-use std::{ops::Range, path::Path, time::Duration};
+use std::{ops::Range, time::Duration};
 
 use crossbeam_channel::never;
 use serde::Serialize;
 
 use super::{
-    Error, Scratch, float,
+    Error, Place, Scratch, float,
     floor::{self, Floors},
     load::{self, PAYLOAD_BYTES, closed_loop},
     machine::{self, Ground},
@@ -85,12 +85,16 @@ pub struct Throughput {
     pub rss_mib: Option<f64>,
 }
 
-/// Runs the scenario in a directory of its own below `parent`, which is removed afterwards.
-pub fn throughput(parent: &Path, enrollments: u64, partitions: u16) -> Result<Throughput, Error> {
-    let scratch = Scratch::new(parent)?;
-    let ground = Ground::of(&scratch.0);
-    let data = scratch.0.join("data");
-    let ran = run(&data, enrollments, partitions)?;
+/// Runs the scenario in a directory of its own at `place`, which is removed afterwards.
+pub fn throughput(
+    place: Place<'_>,
+    enrollments: u64,
+    partitions: u16,
+) -> Result<Throughput, Error> {
+    let scratch = Scratch::new(place)?;
+    let ground = Ground::of(&scratch);
+    let data = scratch.join("data");
+    let ran = run(&scratch, enrollments, partitions)?;
     let sizes = floor::Sizes::read_all(&data, &ran.before)?;
     let records = sizes.count();
     let records_per_s = rate(records, ran.series.seconds);
@@ -105,7 +109,7 @@ pub fn throughput(parent: &Path, enrollments: u64, partitions: u16) -> Result<Th
         records_per_s,
         records,
         bytes_per_record: float(sizes.chunk_bytes) / float(records.max(1)),
-        floors: Floors::measure(&scratch.0, &sizes, records_per_s)?,
+        floors: Floors::measure(&scratch, &sizes, records_per_s)?,
         generator_cpu_s: ran.series.generator_cpu_s,
         rss_mib: ran.rss_mib,
     })
@@ -126,9 +130,9 @@ pub(super) struct Series {
     pub(super) generator_cpu_s: Option<f64>,
 }
 
-pub(super) fn run(data: &Path, enrollments: u64, partitions: u16) -> Result<Ran, Error> {
-    let options = Options { partitions: Some(partitions), ..Options::default() };
-    let onward = Onward::open_with(data, &Channels::all(load::Nothing), &options)?;
+pub(super) fn run(scratch: &Scratch, enrollments: u64, partitions: u16) -> Result<Ran, Error> {
+    let options = Options { partitions: Some(partitions), ..scratch.options() };
+    let onward = Onward::open_with(&scratch.join("data"), &Channels::all(load::Nothing), &options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
     make_customers(&onward, 0..enrollments)?;
     let before = load::latest(&onward)?;
@@ -204,7 +208,7 @@ mod tests {
     #[test]
     fn every_enrollment_goes_all_the_way() {
         let parent = tempfile::tempdir().unwrap();
-        let figures = throughput(parent.path(), 20, 1).unwrap();
+        let figures = throughput(Place::tested(parent.path()), 20, 1).unwrap();
         // Per enrollment: the event, its enrollment, three requests, three outcomes, the wait's
         // begin and end, the exit. A fence is no record.
         assert_eq!((figures.enrollments, figures.records), (20, 20 * 11));
@@ -215,7 +219,7 @@ mod tests {
     #[test]
     fn two_partitions_do_the_same_work() {
         let parent = tempfile::tempdir().unwrap();
-        let figures = throughput(parent.path(), 20, 2).unwrap();
+        let figures = throughput(Place::tested(parent.path()), 20, 2).unwrap();
         assert_eq!((figures.partitions, figures.records), (2, 20 * 11));
     }
 }

@@ -3,7 +3,6 @@
 //! grows while the waiting ones are made and leaps to where the herd is due.
 
 use std::{
-    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -15,7 +14,7 @@ use crossbeam_channel::never;
 use serde::Serialize;
 
 use super::{
-    Error, Scratch, Spread,
+    Error, Place, Scratch, Spread,
     clock::Shifted,
     latency::{nth, pause_until},
     load::{self, ATTRIBUTE_BYTES, closed_loop, register, sent},
@@ -110,23 +109,23 @@ pub struct Timers {
     pub rss_mib: Option<f64>,
 }
 
-/// Runs the scenario in a directory of its own below `parent`, which is removed afterwards.
-pub fn timers(parent: &Path, scale: Scale) -> Result<Timers, Error> {
-    let scratch = Scratch::new(parent)?;
-    let ground = Ground::of(&scratch.0);
+/// Runs the scenario in a directory of its own at `place`, which is removed afterwards.
+pub fn timers(place: Place<'_>, scale: Scale) -> Result<Timers, Error> {
+    let scratch = Scratch::new(place)?;
+    let ground = Ground::of(&scratch);
     let clock = Arc::new(Shifted::default());
     let fired = Arc::new(Fired::new(Arc::clone(&clock)));
     let shifted: Arc<dyn Clock> = Arc::<Shifted>::clone(&clock);
     let options = Options { clock: shifted, clock_check: ClockCheck::Trust, ..Options::default() };
     let channels = Channels::all(Noting(Arc::clone(&fired)));
-    let onward = Onward::open_with(&scratch.0.join("data"), &channels, &options)?;
+    let onward = Onward::open_with(&scratch.data("data")?, &channels, &options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
     let registered = register(&onward, &clock, 0..scale.waiting)?;
     let waiting_rss_mib = machine::rss_mib();
     let (drained, event) = herd(&onward, &clock, &fired, scale)?;
     let (lateness, handed) = steady(&onward, &fired, scale)?;
     onward.close()?;
-    let disk_bytes = machine::bytes_of(&scratch.0.join("data"));
+    let disk_bytes = machine::bytes_of(&scratch.data("data")?);
     Ok(Timers {
         scenario: "timers",
         ground,
@@ -279,7 +278,7 @@ mod tests {
     fn all_of_the_herd_and_of_the_stream_fire_and_none_early() {
         let parent = tempfile::tempdir().unwrap();
         let scale = Scale { waiting: 40, herd: 30, rate: 20, seconds: 1 };
-        let figures = timers(parent.path(), scale).unwrap();
+        let figures = timers(Place::tested(parent.path()), scale).unwrap();
         assert_eq!((figures.waiting, figures.herd, figures.early), (40, 30, 0));
         assert!(figures.lateness.max_ms <= figures.handed.max_ms);
         assert!(figures.herd_drained_per_s > 0.0 && figures.disk_bytes > 0);

@@ -13,8 +13,8 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{exit::Failure, say};
-use crate::bench::{self, TimersScale};
+use super::{StoreArg, exit::Failure, say};
+use crate::bench::{self, Place, TimersScale};
 
 /// Measures this machine with this engine.
 #[derive(Debug, clap::Args)]
@@ -159,8 +159,11 @@ struct Partitions {
 struct Common {
     /// Measures below this directory; what it makes there is removed afterwards [default: the
     /// system's directory for temporary files].
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir(), hide_default_value = true)]
+    dir: PathBuf,
+    /// Over which store; the floors are measured over the same one.
+    #[arg(long, value_enum, default_value_t = StoreArg::Sled, value_name = "STORE")]
+    store: StoreArg,
     /// Prints one JSON object on the last line.
     #[arg(long)]
     json: bool,
@@ -286,19 +289,19 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     match &args.scenario {
         Scenario::Throughput { enrollments, partitions, common } => {
             let count = partitions.partitions;
-            common.tell(&bench::throughput(&common.dir(), *enrollments, count)?)
+            common.tell(&bench::throughput(common.place(), *enrollments, count)?)
         }
         Scenario::Ingest { events, payload, partitions, common } => {
             let payload = usize::try_from(*payload).map_err(Failure::refused)?;
-            common.tell(&bench::ingest(&common.dir(), *events, payload, partitions.partitions)?)
+            common.tell(&bench::ingest(common.place(), *events, payload, partitions.partitions)?)
         }
         Scenario::Latency { rate, seconds, common } => {
-            common.tell(&bench::latency(&common.dir(), *rate, *seconds)?)
+            common.tell(&bench::latency(common.place(), *rate, *seconds)?)
         }
         Scenario::Timers { waiting, herd, rate, seconds, common } => {
             let (waiting, herd, rate, seconds) = (*waiting, *herd, *rate, *seconds);
             let scale = TimersScale { waiting, herd, rate, seconds };
-            common.tell(&bench::timers(&common.dir(), scale)?)
+            common.tell(&bench::timers(common.place(), scale)?)
         }
         Scenario::Recovery { waiting, fill: Some(dir), .. } => {
             let mut told = Ok(());
@@ -313,27 +316,27 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
                 command.args(["bench", "recovery", "--waiting", &count, "--fill"]).arg(data);
                 command
             };
-            common.tell(&bench::recovery(&common.dir(), *waiting, &mut fill)?)
+            common.tell(&bench::recovery(common.place(), *waiting, &mut fill)?)
         }
         Scenario::Growth { waiting, enrollments, common } => {
             if !waiting.is_sorted_by(|a, b| a < b) {
                 let why = "--waiting: the sizes must ascend, as in 1000,10000,100000";
                 return Err(Failure::usage(why));
             }
-            common.tell(&bench::growth(&common.dir(), waiting, *enrollments)?)
+            common.tell(&bench::growth(common.place(), waiting, *enrollments)?)
         }
         Scenario::Mixed { seconds, rate, common } => {
-            common.tell(&bench::mixed(&common.dir(), *seconds, *rate)?)
+            common.tell(&bench::mixed(common.place(), *seconds, *rate)?)
         }
         Scenario::Disk { enrollments, common } => {
-            common.tell(&bench::disk(&common.dir(), *enrollments)?)
+            common.tell(&bench::disk(common.place(), *enrollments)?)
         }
     }
 }
 
 impl Common {
-    fn dir(&self) -> PathBuf {
-        self.dir.clone().unwrap_or_else(std::env::temp_dir)
+    fn place(&self) -> Place<'_> {
+        Place { dir: &self.dir, store: self.store.into() }
     }
 
     /// Prints the figures as a table, and as one object where that is asked for.

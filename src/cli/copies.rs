@@ -8,7 +8,7 @@ use std::{
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{Data, exit::Failure, limits, progress::bar, say};
+use super::{Data, StoreArg, exit::Failure, limits, progress::bar, say};
 use crate::engine::copies::{self, Progress};
 
 /// Replaces the directory by a copy of it that takes less space.
@@ -58,6 +58,9 @@ pub(super) struct RestoreArgs {
     /// The new data directory.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// What keeps the new directory, whatever kept the one that the backup is of.
+    #[arg(long, value_enum, default_value_t = StoreArg::Sled, value_name = "STORE")]
+    store: StoreArg,
     /// Prints one JSON object: `lsn`, the last record of the backup; `original` and `instance`.
     #[arg(long)]
     json: bool,
@@ -114,7 +117,8 @@ pub(super) fn backup(args: &BackupArgs) -> Result<ExitCode, Failure> {
 
 pub(super) fn restore(args: &RestoreArgs) -> Result<ExitCode, Failure> {
     let bar = bar(0);
-    let done = copies::restore(&args.from, &args.data, &limits()?, &mut |it| show(&bar, it))?;
+    let to = (&*args.data, args.store.into());
+    let done = copies::restore(&args.from, to, &limits()?, &mut |it| show(&bar, it))?;
     bar.finish_and_clear();
     let (lsn, instance) = (done.lsn, done.instance);
     report(args.json, &done, format!("up to record {lsn}; the copy is called {instance}"))

@@ -17,7 +17,7 @@ Exit codes:
   1  done, but not all is well: findings, rejected lines, differences
   2  wrong usage
   3  refused: an input cannot be read or must not be taken, the directory is in use, of a newer
-     format, of another instance or not there
+     format, of another instance, kept by another store or not there
   4  a fault: the disk or a channel failed, the disk is full, or what it holds is damaged";
 
 /// Done, but not all is well.
@@ -91,6 +91,9 @@ impl From<store::Error> for Failure {
             store::Error::InUse { .. }
             | store::Error::Missing { .. }
             | store::Error::IsBackup { .. }
+            | store::Error::OtherStore { .. }
+            | store::Error::NoSuchStore { .. }
+            | store::Error::NoSalvage { .. }
             | store::Error::NotOutside { .. }
             | store::Error::NoExport { .. }
             | store::Error::NotADirectory { .. }

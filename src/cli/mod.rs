@@ -16,11 +16,12 @@ mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     base::{Limits, Lsn, Span, limits::ADDRESS_SPACE_MIN, planted::is_planted, thread},
     engine,
+    store::StoreKind,
 };
 use exit::Failure;
 use print::{Told, say};
@@ -67,6 +68,24 @@ struct Data {
     /// The data directory.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+}
+
+/// What keeps the maps of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StoreArg {
+    /// The default.
+    Sled,
+    /// In programs built with the feature store-redb.
+    Redb,
+}
+
+impl From<StoreArg> for StoreKind {
+    fn from(arg: StoreArg) -> Self {
+        match arg {
+            StoreArg::Sled => Self::Sled,
+            StoreArg::Redb => Self::Redb,
+        }
+    }
 }
 
 /// Runs the program.

@@ -12,7 +12,7 @@ use std::{
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 
-use super::{Data, exit, exit::Failure, limits, print::tell, progress, say};
+use super::{Data, StoreArg, exit, exit::Failure, limits, print::tell, progress, say};
 use crate::{
     app::{SystemClock, workers},
     base::{Clock, PartitionId, Span, Timestamp, thread},
@@ -22,7 +22,7 @@ use crate::{
         job::{self, Drive, Files, Finished, Pace, Plan, Progress, Summary},
     },
     model::Known,
-    store::{self, beside::check_outside, partitions, there},
+    store::{self, StoreKind, beside::check_outside, partitions},
 };
 
 /// Drives flows with the events of a file.
@@ -34,6 +34,9 @@ use crate::{
 pub(super) struct Args {
     #[command(flatten)]
     data: Data,
+    /// What keeps the data directory; a new one is kept by sled where this does not say otherwise.
+    #[arg(long, value_enum, value_name = "STORE")]
+    store: Option<StoreArg>,
     /// Definitions documents: segments, flows, campaigns.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     definitions: Vec<PathBuf>,
@@ -86,7 +89,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let limits = limits()?;
     let dir = args.data.data.clone();
     let is_there =
-        move || Ok(partitions::several(&dir)?.is_some() || there::is_any(&dir.join("db"))?);
+        move || Ok(partitions::several(&dir)?.is_some() || StoreKind::find(&dir)?.is_some());
     if !ask::<_, store::Error>(&args.data.data, limits.stall, is_there)? {
         // A directory is not created for definitions that are not valid.
         plan.check(&Known::default())?;
@@ -96,6 +99,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     }
     let opening = Opening {
         instance: plan.instance(),
+        store: args.store.map(StoreKind::from),
         limits,
         accept_loss: if args.accept_loss { AcceptLoss::Yes } else { AcceptLoss::No },
         partition: None,

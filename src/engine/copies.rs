@@ -13,7 +13,7 @@ use std::{path::Path, sync::Arc};
 use super::{recover, verify::verify, watch::Watch};
 use crate::{
     base::{Limits, limits::SEGMENT_BYTES},
-    store::{self, Lock, SledStore, Store, Tree, beside::Beside},
+    store::{self, Directory, Lock, StoreKind, Tree, beside::Beside},
 };
 
 /// Segments that sled has in use besides those that are full.
@@ -35,43 +35,43 @@ pub type Tell<'a> = &'a mut dyn FnMut(Progress);
 
 /// Opens what has been made, checks that it holds what its log says, and closes it.
 pub(super) fn verify_made(dir: &Path, lock: &Arc<Lock>, limits: &Limits) -> store::Result<()> {
-    let store = Arc::new(SledStore::open_held(dir, lock)?);
+    let made = Directory::open_held(dir, None, lock)?;
     let watch = Watch::start(dir, limits.stall)?;
-    let sled = Arc::<SledStore>::clone(&store);
-    let mut partition = recover::read_open(sled, dir, limits, &watch)?;
+    let mut partition = recover::read_open(&made, dir, limits, &watch)?;
     let found = verify(&mut partition)?;
     drop(partition);
     if let Some(difference) = found.differences.first() {
         let what = format!("{} differences, such as {difference}", found.difference_count);
         return Err(store::Error::Damaged { what, place: dir.display().to_string() });
     }
-    close(store)
+    made.close()
 }
 
 /// The store of a directory that is made anew; what an interrupted command has left is removed.
-pub(super) fn open_empty(beside: &Beside, lock: &Arc<Lock>) -> store::Result<SledStore> {
-    match SledStore::open_held(beside.made(), lock) {
+pub(super) fn open_empty(
+    beside: &Beside,
+    kind: StoreKind,
+    lock: &Arc<Lock>,
+) -> store::Result<Directory> {
+    let open = || Directory::open_held(beside.made(), Some(kind), lock);
+    match open() {
         Ok(store) => {
             for tree in Tree::ALL {
                 if store.above(tree, &[])?.is_some() {
                     store.close()?;
                     beside.restart()?;
-                    return SledStore::open_held(beside.made(), lock);
+                    return open();
                 }
             }
             Ok(store)
         }
-        Err(store::Error::Damaged { .. }) => {
+        // What was begun with another store is no use either.
+        Err(store::Error::Damaged { .. } | store::Error::OtherStore { .. }) => {
             beside.restart()?;
-            SledStore::open_held(beside.made(), lock)
+            open()
         }
         Err(other) => Err(other),
     }
-}
-
-/// Closes a store that nothing else has any more.
-pub(super) fn close(store: Arc<SledStore>) -> store::Result<()> {
-    Arc::into_inner(store).expect("whoever used the store is gone").close()
 }
 
 /// Bytes that so many bytes of entries may take on disk: about twice as many, and what is begun.

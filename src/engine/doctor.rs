@@ -1,7 +1,7 @@
 //! `doctor`: says what is wrong with a directory, without changing anything in it.
 //!
-//! The store's file is read without sled. What only sled can tell is asked of a copy, because sled
-//! writes as it opens.
+//! sled's file is read without sled. What only a store can tell is asked of a copy, because stores
+//! write as they open.
 
 mod copy;
 
@@ -15,7 +15,7 @@ use crate::{
     base::{Limits, Lsn, Timestamp},
     machine::row::Row,
     store::{
-        self, DirectoryFormat, HeadState, SledStore,
+        self, Directory, DirectoryFormat, HeadState, Lock, StoreKind,
         beside::{Leftover, leftovers},
         check::{self, Part},
         checkpoint, head, prepare,
@@ -61,6 +61,13 @@ impl Examined {
         self.findings.push(Finding { place: place.into(), what: what.into(), advice });
     }
 
+    /// Advises nothing that can only be done to sled's file.
+    fn forget_repair(&mut self) {
+        for finding in self.findings.iter_mut().filter(|it| it.advice == REPAIR) {
+            finding.advice = RESTORE;
+        }
+    }
+
     fn note_error(&mut self, error: &store::Error) {
         // The advice of the error itself is part of its text.
         self.note("opening", error.to_string(), REPAIR);
@@ -89,28 +96,36 @@ pub fn examine(
     progress: &mut dyn FnMut(&'static str),
 ) -> store::Result<Examined> {
     prepare::check_holds_data(dir)?;
-    let _hold = SledStore::hold(dir)?;
+    let _hold = Lock::hold(dir)?;
     let mut found = Examined::default();
     progress("files");
     look_at_files(dir, &mut found)?;
     let head = look_at_head(dir, &mut found)?;
-    let has_store = there::is_file(&dir.join("db"))?;
-    if has_store {
+    // The other store checks its file itself, as it opens the copy.
+    let has_sled = there::is_file(&StoreKind::Sled.path(dir))?;
+    if has_sled {
         progress("store");
         look_at_store(dir, head.as_ref(), &mut found)?;
     }
     progress("copy");
     let copy = Copy::of(dir, scratch)?;
     progress("opening the copy");
-    if !open_copy(copy.path(), limits, &mut found) && has_store {
+    if !open_copy(copy.path(), limits, &mut found) && has_sled {
         progress("log");
         look_at_log(dir, head.as_ref(), &mut found)?;
+    }
+    if StoreKind::find(dir)? == Some(StoreKind::Redb) {
+        found.forget_repair();
     }
     Ok(found)
 }
 
 fn look_at_files(dir: &Path, found: &mut Examined) -> store::Result<()> {
-    for (name, advice) in [("db", REPAIR), ("conf", RESTART), ("head", RESTORE_HEAD)] {
+    let files: &[_] = match StoreKind::find(dir)? {
+        Some(StoreKind::Redb) => &[(head::NAME, RESTORE_HEAD)],
+        _ => &[("db", REPAIR), (prepare::SETTINGS, RESTART), (head::NAME, RESTORE_HEAD)],
+    };
+    for (name, advice) in files {
         let path = dir.join(name);
         match there::look(&path)? {
             None => found.note(path.display().to_string(), "it is not there", advice),
@@ -163,7 +178,7 @@ fn look_at_head(dir: &Path, found: &mut Examined) -> store::Result<Option<HeadSt
 }
 
 fn look_at_store(dir: &Path, head: Option<&HeadState>, found: &mut Examined) -> store::Result<()> {
-    let place = dir.join("db").display().to_string();
+    let place = StoreKind::Sled.path(dir).display().to_string();
     let seen = match survey(dir, head) {
         Ok(seen) => seen,
         Err(error) => return found.note_damage(error),
@@ -182,7 +197,7 @@ fn look_at_store(dir: &Path, head: Option<&HeadState>, found: &mut Examined) -> 
 }
 
 fn look_at_log(dir: &Path, head: Option<&HeadState>, found: &mut Examined) -> store::Result<()> {
-    let place = dir.join("db").display().to_string();
+    let place = StoreKind::Sled.path(dir).display().to_string();
     let instance = head.map(|it| it.instance);
     let log = match Salvage::search::<Row>(dir, instance, &mut |_| {}) {
         Err(error) => return found.note_damage(error),
@@ -236,18 +251,18 @@ fn open_copy(copy: &Path, limits: &Limits, found: &mut Examined) -> bool {
     }
 }
 
-/// Every value that sled still gives.
+/// Every value that the store still gives.
 fn look_at_values(copy: &Path, found: &mut Examined) {
-    let Ok(store) = SledStore::open_existing(copy) else { return };
-    match DirectoryFormat::load(&store) {
+    let Ok(store) = Directory::open_existing(copy) else { return };
+    match DirectoryFormat::load(&*store) {
         Ok(Some(_)) => {}
         Ok(None) => found.note("the format of the directory", "it is not there", REPAIR),
         Err(error) => found.note("the format of the directory", error.to_string(), REPAIR),
     }
-    if let Err(error) = checkpoint::load(&store) {
+    if let Err(error) = checkpoint::load(&*store) {
         found.note("the checkpoint", error.to_string(), REPLAY);
     }
     for part in Part::ALL {
-        check::each::<Row>(&store, part, &mut |place, why| found.note(place, why, REPAIR));
+        check::each::<Row>(&*store, part, &mut |place, why| found.note(place, why, REPAIR));
     }
 }

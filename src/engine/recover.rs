@@ -24,8 +24,8 @@ use crate::{
         record::Record,
     },
     store::{
-        self, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log,
-        RecordReader, SledStore, Start, Store, Tree, apart::Apart, checkpoint, chunk,
+        self, Directory, DirectoryFormat, Effect, Fold, Head, HeadState, Inserted, LocalLog, Log,
+        RecordReader, Start, Store, StoreKind, Tree, apart::Apart, checkpoint, chunk,
     },
 };
 
@@ -37,6 +37,8 @@ const EVICT_EVERY: u64 = 1_000;
 pub struct Opening {
     /// The identity of the directory, should it be new.
     pub instance: InstanceId,
+    /// The store that the directory must have; none: the one it has, or sled, should it be new.
+    pub store: Option<StoreKind>,
     /// The bounds to run with.
     pub limits: Limits,
     /// Whether to go on where acknowledged records are gone.
@@ -120,20 +122,19 @@ pub(super) fn own(dir: &Path, opening: &Opening) -> store::Result<Owned> {
 
 fn own_watched(dir: &Path, opening: &Opening, watch: Arc<Watch>) -> store::Result<Owned> {
     let _span = debug_span!("open").entered();
-    let sled = watch.during("open", || SledStore::open(dir))?;
-    own_open(Arc::new(sled), dir, opening, watch)
+    let opened = watch.during("open", || Directory::open_as(dir, opening.store))?;
+    own_open(opened, dir, opening, watch)
 }
 
 /// Takes over what has been opened in `dir`.
 pub(super) fn own_open(
-    sled: Arc<SledStore>,
+    opened: Directory,
     dir: &Path,
     opening: &Opening,
     watch: Arc<Watch>,
 ) -> store::Result<Owned> {
     let (mut head, state) = watch.during("open the head of", || Head::open(dir))?;
-    let inner: Arc<dyn Store> = Arc::<SledStore>::clone(&sled);
-    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, &watch));
+    let store: Arc<dyn Store> = Arc::new(Watched::new(opened.store(), &watch));
     check_format(&*store, state.as_ref())?;
     let format = format(&*store, opening)?;
     let partition = check_partition(&*store, opening)?;
@@ -141,11 +142,11 @@ pub(super) fn own_open(
     let sought = Sought { dir, instance: format.instance, partition, head: state.as_ref() };
     // Without a head nobody knows which records are gone that the projections may have.
     let is_headless = state.is_none() && store.above(Tree::Log, &[])?.is_some();
-    if sled.is_doubtful() || (is_headless && opening.accept_loss == AcceptLoss::Yes) {
+    if opened.is_doubtful() || (is_headless && opening.accept_loss == AcceptLoss::Yes) {
         settle(&store, &*store, &sought, bounds)?;
     }
-    if sled.is_doubtful() {
-        sled.settle()?;
+    if opened.is_doubtful() {
+        opened.settle()?;
     }
     let owner = (format.instance, partition);
     let mut partition = replay(&store, owner, &opening.limits)?;
@@ -261,28 +262,27 @@ pub fn read(dir: &Path, limits: &Limits) -> store::Result<Partition> {
     let watch = Watch::start(dir, limits.stall)?;
     let (dir, limits, watching) = (dir.to_owned(), limits.clone(), Arc::clone(&watch));
     watch.guard(move || {
-        let sled = watching.during("open", || SledStore::open_existing(&dir))?;
-        read_open(Arc::new(sled), &dir, &limits, &watching)
+        let opened = watching.during("open", || Directory::open_existing(&dir))?;
+        read_open(&opened, &dir, &limits, &watching)
     })?
 }
 
 /// Looks at what has been opened in `dir`.
 pub(super) fn read_open(
-    sled: Arc<SledStore>,
+    opened: &Directory,
     dir: &Path,
     limits: &Limits,
     watch: &Arc<Watch>,
 ) -> store::Result<Partition> {
     let (_, state) = watch.during("open the head of", || Head::open(dir))?;
-    let inner: Arc<dyn Store> = Arc::<SledStore>::clone(&sled);
-    let store: Arc<dyn Store> = Arc::new(Watched::new(inner, watch));
+    let store: Arc<dyn Store> = Arc::new(Watched::new(opened.store(), watch));
     check_format(&*store, state.as_ref())?;
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
     let (instance, partition) = (format.instance, partition_of(&*store)?.unwrap_or_default());
     let sought = Sought { dir, instance, partition, head: state.as_ref() };
     let (store, are_made) =
-        if sled.is_doubtful() { look_apart(store, &sought, limits)? } else { (store, false) };
+        if opened.is_doubtful() { look_apart(store, &sought, limits)? } else { (store, false) };
     let mut partition = replay(&store, (instance, partition), limits)?;
     check_head(&sought, &partition.fold, AcceptLoss::No)?;
     partition.are_projections_made = are_made;

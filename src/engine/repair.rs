@@ -14,7 +14,7 @@ use serde::Serialize;
 use tracing::trace_span;
 
 use super::{
-    copies::{close, open_empty, verify_made},
+    copies::{open_empty, verify_made},
     recover::{self, AcceptLoss, Opening},
     runner::Runner,
     watch::Watch,
@@ -23,7 +23,7 @@ use crate::{
     base::{InstanceId, Limits, Lsn, Timestamp},
     machine::row::Row,
     store::{
-        self, DirectoryFormat, Head, HeadState, LocalLog, Log, SledStore, Store,
+        self, Directory, DirectoryFormat, Head, HeadState, LocalLog, Lock, Log, StoreKind,
         beside::{Beside, Purpose},
         mirror::{Paced, mirror},
         prepare,
@@ -106,9 +106,12 @@ pub fn repair(
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<Repaired, Error> {
     prepare::check_holds_data(dir)?;
+    if let Some(kind @ StoreKind::Redb) = StoreKind::find(dir)? {
+        return Err(store::Error::NoSalvage { path: dir.to_owned(), kind: kind.name() }.into());
+    }
     let beside = Beside::new(dir, to, Purpose::Repair)?;
     beside.check_absent()?;
-    let _hold = SledStore::hold(dir)?;
+    let _hold = Lock::hold(dir)?;
     // A head that is not whole says nothing.
     let head = match Head::open(dir) {
         Ok((_, state)) => state,
@@ -121,13 +124,13 @@ pub fn repair(
     let repaired = judge(&log, &found, head.as_ref());
 
     let lock = beside.begin(repaired.instance)?;
-    let store = Arc::new(open_empty(&beside, &lock)?);
-    write(&store, &log, &repaired, progress)?;
+    let made = open_empty(&beside, StoreKind::Sled, &lock)?;
+    write(&made, &log, &repaired, progress)?;
     if repaired.lost.is_some() || !repaired.has_head {
         progress("recording the loss", 0);
-        record_loss(Arc::clone(&store), limits)?;
+        record_loss(made.clone(), limits)?;
     }
-    close(store)?;
+    made.close()?;
     progress("verifying", 0);
     verify_made(beside.made(), &lock, limits)?;
     beside.name()?;
@@ -167,12 +170,12 @@ fn judge(log: &Saved, found: &Salvage, head: Option<&HeadState>) -> Repaired {
 
 /// Writes the log, and a head that says what there should be.
 fn write(
-    sled: &Arc<SledStore>,
+    made: &Directory,
     saved: &Saved,
     repaired: &Repaired,
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<(), Error> {
-    let store: Arc<dyn Store> = Arc::<SledStore>::clone(sled);
+    let store = made.store();
     mirror(saved.base(), &*store, &mut |_| {})?;
     let mut fold = saved.fold().clone();
     let format = DirectoryFormat { instance: fold.instance(), partitions: 1 };
@@ -205,22 +208,23 @@ fn write(
         None if !repaired.has_head => return Ok(()),
         None => state,
     };
-    let (mut head, _) = Head::open(sled.path())?;
+    let (mut head, _) = Head::open(made.path())?;
     Ok(head.write(&state)?)
 }
 
 /// Goes on without what is lost, as an owner does who accepts it.
-fn record_loss(store: Arc<SledStore>, limits: &Limits) -> Result<(), Error> {
+fn record_loss(made: Directory, limits: &Limits) -> Result<(), Error> {
     let opening = Opening {
         // The directory has its own.
         instance: InstanceId([0; 16]),
+        store: None,
         limits: limits.clone(),
         accept_loss: AcceptLoss::Yes,
         partition: None,
     };
-    let dir = store.path().to_owned();
+    let dir = made.path().to_owned();
     let watch = Watch::start(&dir, limits.stall)?;
-    let owned = recover::own_open(store, &dir, &opening, watch)?;
+    let owned = recover::own_open(made, &dir, &opening, watch)?;
     // Nothing is handed out.
     let runner = Runner::start(owned, Box::new(|delivery| Err(Box::new(delivery))))?;
     Ok(runner.finish()?.close()?)

@@ -42,8 +42,13 @@ fn run(store: &Arc<Tapped>, limits: &Limits, job: &Job, part: usize) -> Ran {
     let files = job.write(part);
     let plan = files.plan();
     let instance = job.write(0).plan().instance();
-    let opening =
-        Opening { instance, limits: limits.clone(), accept_loss: AcceptLoss::No, partition: None };
+    let opening = Opening {
+        instance,
+        store: None,
+        limits: limits.clone(),
+        accept_loss: AcceptLoss::No,
+        partition: None,
+    };
     let (sender, receiver) = reports();
     let seed = job.seed;
     let outbound: Outbound = Box::new(move |delivery| {
@@ -91,7 +96,9 @@ fn outcome(delivery: &Delivery, seed: u64) -> Outcome {
 fn look(store: &MemoryStore, limits: &Limits) -> (Vec<Logged>, Vec<String>) {
     let shared: Arc<dyn Store> = Arc::new(store.clone());
     let format = store::DirectoryFormat::load(store).unwrap().unwrap();
-    let mut partition = recover::replay(&shared, format.instance, limits).unwrap();
+    let mut partition =
+        recover::replay(&shared, (format.instance, crate::base::PartitionId::default()), limits)
+            .unwrap();
     let mut records = Vec::new();
     let read = partition.each_record(Lsn(1), &mut |logged| {
         records.push(logged);

@@ -22,8 +22,8 @@ use crate::{
     },
     machine::{memory::Memory, row::Row},
     store::{
-        self, BaseState, BaseWriter, CheckpointState, Export, Fold, MemoryStore, RecordReader,
-        Start, Store, Tree, base, checkpoint, page::encode_page, partitions, there,
+        self, BaseState, BaseWriter, CheckpointState, Directory, Export, Fold, MemoryStore,
+        RecordReader, Start, Store, Tree, base, checkpoint, page::encode_page,
     },
 };
 
@@ -53,13 +53,11 @@ pub fn trim(
     keep: Span,
     export: Option<&Path>,
 ) -> store::Result<Trimmed> {
-    if !there::is_any(&dir.join("db"))? {
-        partitions::check_one(dir)?;
-        return Err(store::Error::Missing { path: dir.to_owned() });
-    }
+    Directory::check_has_store(dir)?;
     let limits = Limits { keep_log: None, ..limits.clone() };
     let accept_loss = AcceptLoss::No;
-    let opening = Opening { instance: random_instance(), limits, accept_loss, partition: None };
+    let opening =
+        Opening { instance: random_instance(), store: None, limits, accept_loss, partition: None };
     let owned = recover::own(dir, &opening)?;
     let mut runner = Runner::start(owned, Box::new(|delivery| Err(Box::new(delivery))))?;
     runner.hold_deliveries();

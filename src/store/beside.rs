@@ -18,7 +18,7 @@ use rustix::{
 };
 use tracing::trace_span;
 
-use super::{Error, Head, Lock, Shortage, SledStore, free_bytes, pulse, there};
+use super::{Error, Head, Lock, Shortage, StoreKind, free_bytes, pulse, there};
 use crate::base::InstanceId;
 
 /// What the name ends in while the directory is not to be used.
@@ -31,7 +31,10 @@ const LOCK: &str = "lock";
 const TRIED: [&str; 2] = ["one", "other"];
 /// What is in a data directory: these, and names that begin so.
 const NAMES: [&str; 8] = ["db", "conf", "blobs", LOCK, "head", "head.new", "doubtful", MARK];
-const PREFIXES: [&str; 2] = ["snap.", "set-aside."];
+const PREFIXES: [&str; 3] = ["snap.", "set-aside.", StoreKind::Redb.file()];
+
+/// What the system counts in, whatever the file system does.
+const BLOCK_BYTES: u64 = 512;
 
 /// For what a directory is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,11 +172,11 @@ impl Beside {
                 return Err(Error::InTheWay { path: self.made.clone() });
             }
             // It may be whole and about to get its name.
-            let _hold = SledStore::hold(&self.made)?;
+            let _hold = Lock::hold(&self.made)?;
             self.remove_replaced(instance)?;
         }
         self.mark()?;
-        SledStore::lock(&self.made)
+        Lock::take(&self.made)
     }
 
     /// Makes the directory and says in it that it is being made.
@@ -260,7 +263,8 @@ impl Beside {
 
     /// Checks that there is room for so many bytes, what has been made already included.
     pub fn check_room(&self, needed: u64) -> Result<(), Error> {
-        let made = fs::metadata(self.made.join("db")).map_or(0, |it| it.len());
+        let bytes = |kind: StoreKind| fs::metadata(kind.path(&self.made)).map_or(0, |it| it.len());
+        let made = StoreKind::ALL.map(bytes).iter().sum();
         check_room(&self.parent, needed.saturating_sub(made))
     }
 
@@ -370,6 +374,12 @@ pub(super) fn create(dir: &Path) -> Result<(), Error> {
     fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     // A new directory is durable once the one that holds it is.
     missing.iter().filter_map(|it| it.parent()).try_for_each(sync)
+}
+
+/// Bytes that a file takes on the disk. It may be longer, where some of it was never written.
+pub(crate) fn used_bytes(path: &Path) -> Result<u64, Error> {
+    let found = fs::metadata(path).map_err(Error::io("look at", path))?;
+    Ok(found.blocks() * BLOCK_BYTES)
 }
 
 /// Makes the names in `dir` durable.

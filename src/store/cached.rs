@@ -11,11 +11,11 @@
 
 use std::{fs::File, path::Path};
 
-use super::{Error, pulse, survey::snapshots, there};
+use super::{Error, StoreKind, pulse, survey::snapshots, there};
 use crate::base::planted::is_planted;
 
 /// The files of a store that are read, besides its snapshots.
-const FILES: [&str; 3] = ["db", "head", "conf"];
+const FILES: [&str; 4] = [StoreKind::Sled.file(), StoreKind::Redb.file(), "head", "conf"];
 
 /// Forgets what the kernel holds of the files of the store in `dir`.
 pub(super) fn forget_all(dir: &Path) -> Result<(), Error> {

@@ -5,16 +5,25 @@ use std::{collections::BTreeMap, sync::Arc};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{Entry, Inserted, MemoryStore, SledStore, Store, Tree, apart::Apart};
+use super::{Directory, Entry, Inserted, MemoryStore, Store, StoreKind, Tree, apart::Apart};
 
 /// Something that can be opened again and again.
 trait Home {
     fn open(&self) -> Arc<dyn Store>;
 }
 
-impl Home for TempDir {
+/// A directory with this store.
+struct InDirectory(TempDir, StoreKind);
+
+impl InDirectory {
+    fn new(kind: StoreKind) -> Self {
+        Self(tempfile::tempdir().unwrap(), kind)
+    }
+}
+
+impl Home for InDirectory {
     fn open(&self) -> Arc<dyn Store> {
-        Arc::new(SledStore::open(self.path()).unwrap())
+        Directory::open_as(self.0.path(), Some(self.1)).unwrap().store()
     }
 }
 
@@ -155,14 +164,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
     fn sled_behaves_like_a_map(ops in ops()) {
-        behaves_like_a_map(&tempfile::tempdir().unwrap(), ops);
+        behaves_like_a_map(&InDirectory::new(StoreKind::Sled), ops);
+    }
+
+    #[cfg(feature = "store-redb")]
+    #[test]
+    fn redb_behaves_like_a_map(ops in ops()) {
+        behaves_like_a_map(&InDirectory::new(StoreKind::Redb), ops);
     }
 }
 
 #[test]
 fn the_largest_values_come_back() {
-    let sled = tempfile::tempdir().unwrap();
-    let homes: [&dyn Home; 2] = [&sled, &MemoryStore::new()];
+    let sled = InDirectory::new(StoreKind::Sled);
+    let memory = MemoryStore::new();
+    #[cfg(feature = "store-redb")]
+    let redb = InDirectory::new(StoreKind::Redb);
+    let homes: &[&dyn Home] = &[
+        &sled,
+        &memory,
+        #[cfg(feature = "store-redb")]
+        &redb,
+    ];
     for home in homes {
         let store = home.open();
         let value = |n: u8| vec![n; crate::base::limits::VALUE_BYTES_MAX];
@@ -178,7 +201,7 @@ fn the_largest_values_come_back() {
         }
     }
     // sled never syncs the files that hold what its segments do not.
-    assert_eq!(std::fs::read_dir(sled.path().join("blobs")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(sled.0.path().join("blobs")).unwrap().count(), 0);
 }
 
 #[test]

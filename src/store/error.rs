@@ -45,6 +45,41 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// The store of a directory is chosen when it is made.
+    #[error(
+        "{} is kept by {found}, not {asked}, and stays so; leave the choice out, or make a new \
+         directory from a backup of it", .path.display()
+    )]
+    OtherStore {
+        /// The directory.
+        path: PathBuf,
+        /// The store that is there.
+        found: &'static str,
+        /// The one that was asked for.
+        asked: &'static str,
+    },
+    /// This program has not the store that is there or asked for.
+    #[error(
+        "{} needs the store {kind}, which this program was built without; use one that was built \
+         with the feature store-{kind}", .path.display()
+    )]
+    NoSuchStore {
+        /// The directory.
+        path: PathBuf,
+        /// The store.
+        kind: &'static str,
+    },
+    /// What reads the file of a store itself knows that of sled only.
+    #[error(
+        "{} is kept by {kind}, whose file cannot be read without it, so there is nothing to save; \
+         restore a backup", .path.display()
+    )]
+    NoSalvage {
+        /// The directory.
+        path: PathBuf,
+        /// The store.
+        kind: &'static str,
+    },
     /// What is to be made would be in what it is made from.
     #[error("{} is not outside {}; choose a place that is", .path.display(), .dir.display())]
     NotOutside {

@@ -12,7 +12,8 @@
 //! All integers are big-endian, so that keys sort as numbers.
 //!
 //! **Architecture invariant:** nothing here knows flows: records are kinds and bytes, rows a trait.
-//! Only `sled.rs` names sled, and nothing above this layer reads the trees.
+//! Only `sled.rs` names sled and only `redb.rs` redb; which of them is in a directory is known to
+//! `directory.rs` alone, and nothing above this layer reads the trees.
 
 pub(crate) mod apart;
 pub mod backup;
@@ -22,20 +23,26 @@ mod cached;
 pub(crate) mod check;
 pub mod checkpoint;
 pub mod chunk;
+mod directory;
 mod error;
 pub mod export;
 pub mod fold;
 mod frame;
 pub mod head;
 pub mod image;
+mod kind;
+mod lock;
 pub mod log;
 mod memory;
 pub mod mirror;
 pub(crate) mod nodes;
 pub mod page;
 pub mod partitions;
+mod poison;
 pub(crate) mod prepare;
 pub(crate) mod pulse;
+#[cfg(feature = "store-redb")]
+mod redb;
 pub(crate) mod salvage;
 pub(crate) mod segments;
 mod shelf;
@@ -56,20 +63,22 @@ pub use self::{
     base::{BaseState, BaseWriter, Start},
     checkpoint::{CheckpointState, DirectoryFormat, MemoryImage},
     chunk::{Chunk, ChunkBuilder, Record, Stamp},
+    directory::Directory,
     error::Error,
     export::Export,
     fold::{Effect, Fold, Group},
     head::{Head, HeadState},
+    kind::StoreKind,
+    lock::Lock,
     log::{LocalLog, Log, RecordReader},
     memory::MemoryStore,
     page::{Key, Page, Row},
-    sled::Lock,
-    sled::SledStore,
     space::{Shortage, free_bytes},
     table::{Found, Table},
     timers::{Timer, Timers},
 };
 
+use self::sled::SledStore;
 use std::{path::Path, sync::Arc};
 
 /// What every fallible function here returns.

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Error, beside, head, there};
+use super::{Error, StoreKind, beside, head, there};
 use crate::base::{Malformed, PartitionId, limits::PARTITIONS_MAX};
 
 const NAME: &str = "partitions";
@@ -52,13 +52,13 @@ pub fn open(dir: &Path, asked: Option<u16>) -> Result<u16, Error> {
 }
 
 /// Says that whoever wants the data of one partition must name it, where there are several.
-pub(crate) fn check_one(dir: &Path) -> Result<(), Error> {
+pub(super) fn check_one(dir: &Path) -> Result<(), Error> {
     several(dir)?.map_or(Ok(()), |count| Err(Error::Partitioned { path: dir.to_owned(), count }))
 }
 
 /// Whether it holds the data of its only partition.
 fn is_whole(dir: &Path) -> Result<bool, Error> {
-    Ok(there::is_any(&dir.join("db"))? || there::is_any(&dir.join(head::NAME))?)
+    Ok(StoreKind::find(dir)?.is_some() || there::is_any(&dir.join(head::NAME))?)
 }
 
 fn create(dir: &Path, count: u16) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Error, Head, backup, beside, head, partitions, segments,
+    Error, Head, HeadState, StoreKind, backup, beside, head, partitions, segments,
     survey::{Spot, snapshots, survey},
     there,
 };
@@ -25,7 +25,7 @@ pub(crate) fn check_holds_data(dir: &Path) -> Result<(), Error> {
     if there::is_any(dir)? && !there::is_dir(dir)? {
         return Err(Error::NotADirectory { path: dir.to_owned() });
     }
-    for name in ["db", head::NAME] {
+    for name in [StoreKind::Sled.file(), StoreKind::Redb.file(), head::NAME] {
         if there::is_any(&dir.join(name))? {
             return Ok(());
         }
@@ -40,7 +40,6 @@ pub(crate) fn check_holds_data(dir: &Path) -> Result<(), Error> {
 
 /// Makes `dir` ready for sled, or says why it must not open it.
 pub(super) fn before_opening(dir: &Path) -> Result<(), Error> {
-    partitions::check_one(dir)?;
     remove_unfinished_snapshots(dir)?;
     look(dir)?;
     mend_settings(dir)
@@ -58,17 +57,22 @@ pub(super) fn settle(dir: &Path) -> Result<(), Error> {
     beside::sync(dir)
 }
 
+/// Whether there is nothing in the file of a store yet, as only a new directory has it.
+pub(super) fn is_new(path: &Path, head: Option<&HeadState>) -> Result<bool, Error> {
+    let is_empty = there::look(path)?.is_none_or(|it| it.is_file() && it.len() == 0);
+    if is_empty && head.is_some() {
+        let what = "there is a head and no store".to_owned();
+        return Err(Error::Damaged { what, place: path.display().to_string() });
+    }
+    Ok(is_empty)
+}
+
 /// Looks at what is there before anything is written to it.
 fn look(dir: &Path) -> Result<(), Error> {
     let (_, head) = Head::open(dir)?;
-    let db = dir.join("db");
-    let is_empty = there::look(&db)?.is_none_or(|it| it.is_file() && it.len() == 0);
-    if is_empty {
-        if head.is_none() {
-            return Ok(());
-        }
-        let what = "there is a head and no store".to_owned();
-        return Err(Error::Damaged { what, place: db.display().to_string() });
+    let db = StoreKind::Sled.path(dir);
+    if is_new(&db, head.as_ref())? {
+        return Ok(());
     }
     let found = survey(dir, head.as_ref())?;
     if let (Some(lsn), false) = (found.cleared, is_planted!("survey_ignored")) {

@@ -12,12 +12,10 @@
 mod guarded;
 
 use std::{
-    any::Any,
     fs::{File, OpenOptions, TryLockError},
-    io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -25,8 +23,10 @@ use guarded::Guarded;
 use sled::IVec;
 
 use super::{
-    Entry, Error, Inserted, Store, Tree, assert_storable, beside, cached, free_bytes, prepare,
-    pulse, survey::snapshots, there,
+    Entry, Error, Inserted, Lock, Store, Tree, assert_storable, beside, free_bytes,
+    poison::{Poison, text_of},
+    prepare, pulse,
+    survey::snapshots,
 };
 use crate::base::{
     limits::{OPENING_PATIENCE, SEGMENT_BYTES},
@@ -39,34 +39,22 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Trees in a directory.
 #[derive(Debug)]
-pub struct SledStore {
+pub(super) struct SledStore {
     dir: PathBuf,
     trees: Guarded<[sled::Tree; Tree::ALL.len()]>,
     db: Guarded<sled::Db>,
     /// Our descriptor of sled's file. The lock makes syncs take turns, because the kernel tells of
     /// a failed write once: the next `fdatasync` would succeed.
     device: Mutex<File>,
-    /// Set by the first failure; with its kind, where it was that there was no room.
-    poisoned: OnceLock<Option<ErrorKind>>,
-    is_doubtful: bool,
+    poison: Poison,
     /// Held until sled's handle is gone.
     _lock: Arc<Lock>,
 }
 
 impl SledStore {
-    /// Opens the directory, creating it if need be, and holds it until dropped.
-    pub fn open(dir: &Path) -> Result<Self, Error> {
-        if beside::is_reserved(dir) {
-            return Err(Error::Unfinished { path: dir.to_owned() });
-        }
-        beside::create(dir)?;
-        Self::open_held(dir, &Self::lock(dir)?)
-    }
-
-    /// Opens a directory whose lock is held already, even one that is being made.
-    pub fn open_held(dir: &Path, lock: &Arc<Lock>) -> Result<Self, Error> {
-        let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
-        cached::forget_all(&dir)?;
+    /// Opens a directory whose lock is held, by its absolute path.
+    pub(super) fn open_held(dir: &Path, lock: &Arc<Lock>) -> Result<Self, Error> {
+        let dir = dir.to_owned();
         prepare::before_opening(&dir)?;
         let device = open_device(&dir.join("db"))?;
         let db = Guarded::new(open_or_scan(&dir)?);
@@ -75,8 +63,7 @@ impl SledStore {
             trees,
             db,
             device: Mutex::new(device),
-            poisoned: OnceLock::new(),
-            is_doubtful: prepare::is_doubtful(&dir)?,
+            poison: Poison::default(),
             _lock: Arc::clone(lock),
             dir,
         };
@@ -86,18 +73,8 @@ impl SledStore {
         Ok(store)
     }
 
-    /// Opens a directory that must hold data already.
-    pub fn open_existing(dir: &Path) -> Result<Self, Error> {
-        prepare::check_holds_data(dir)?;
-        if there::is_any(&dir.join("db"))? {
-            Self::open(dir)
-        } else {
-            Err(Error::Missing { path: dir.to_owned() })
-        }
-    }
-
     /// Closes the directory. Nothing of sled looks at its files after this, so they may be moved.
-    pub fn close(self) -> Result<(), Error> {
+    fn close(self) -> Result<(), Error> {
         let Self { dir, trees, db, device, .. } = self;
         // sled's last sync comes after ours, so nothing that was acknowledged needs it; but a disk
         // that fails is not a disk to be silent about.
@@ -119,34 +96,6 @@ impl SledStore {
         Err(Error::InUse { path: dir })
     }
 
-    /// Keeps others from opening a directory for as long as anything holds this.
-    pub fn lock(dir: &Path) -> Result<Arc<Lock>, Error> {
-        lock(dir).map(Arc::new)
-    }
-
-    /// Keeps others from opening a directory that is only looked at, where it has a lock at all.
-    pub(crate) fn hold(dir: &Path) -> Result<Option<impl Drop>, Error> {
-        let path = dir.join("lock");
-        if !there::is_dir(dir)? {
-            return Err(Error::Missing { path: dir.to_owned() });
-        }
-        let lock = there::open(&path)?.map(|file| lock_file(dir, file)).transpose()?;
-        cached::forget_all(dir)?;
-        Ok(lock)
-    }
-
-    /// Whether, when it was opened, the projections might be older in some places than in others,
-    /// so that only the log says what holds. It stays so, restarts included, until
-    /// [`SledStore::settle`].
-    pub fn is_doubtful(&self) -> bool {
-        self.is_doubtful
-    }
-
-    /// Says that nothing is doubtful any more: the projections are gone, durably.
-    pub fn settle(&self) -> Result<(), Error> {
-        prepare::settle(&self.dir)
-    }
-
     fn tree(&self, tree: Tree) -> &sled::Tree {
         let [log, rows, timers, meta] = self.trees.get();
         match tree {
@@ -162,26 +111,10 @@ impl SledStore {
         what: &'static str,
         call: impl FnOnce() -> sled::Result<T>,
     ) -> Result<T, Error> {
-        self.usable()?;
+        self.poison.check(&self.dir)?;
         let answer = guard(&self.dir, what, call);
         pulse::beat();
-        answer.inspect_err(|error| self.poison(error))
-    }
-
-    fn usable(&self) -> Result<(), Error> {
-        match self.poisoned.get() {
-            None => {}
-            // Whoever meets this before the failure itself must know that it may pass.
-            Some(Some(kind)) => return Err(Error::io("go on with", &self.dir)((*kind).into())),
-            Some(None) => return Err(Error::Poisoned { path: self.dir.clone() }),
-        }
-        Ok(())
-    }
-
-    fn poison(&self, error: &Error) {
-        let kind = error.is_no_space().then_some(ErrorKind::StorageFull);
-        // The first failure is the cause of all others.
-        let _ = self.poisoned.set(kind).is_ok();
+        answer.inspect_err(|error| self.poison.note(error))
     }
 }
 
@@ -230,7 +163,7 @@ impl Store for SledStore {
         device
             .sync_data()
             .map_err(Error::io("sync", &self.dir.join("db")))
-            .inspect_err(|error| self.poison(error))
+            .inspect_err(|error| self.poison.note(error))
     }
 
     fn size_on_disk(&self) -> Result<u64, Error> {
@@ -252,40 +185,6 @@ impl Store for SledStore {
 
 fn entry((key, value): (IVec, IVec)) -> Entry {
     (key.to_vec(), value.to_vec())
-}
-
-/// The lock of a directory. Closing the file is not enough to release it: a child that another
-/// thread is starting has a descriptor of it too, until it runs its own program.
-#[derive(Debug)]
-pub struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Where this fails, closing the file releases it.
-        let _ = self.0.unlock().is_ok();
-    }
-}
-
-fn lock(dir: &Path) -> Result<Lock, Error> {
-    let path = dir.join("lock");
-    // Opening a pipe would wait for its other end.
-    there::is_file_or_absent(&path)?;
-    let mut options = OpenOptions::new();
-    let file = options
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(Error::io("open", &path))?;
-    lock_file(dir, file)
-}
-
-fn lock_file(dir: &Path, file: File) -> Result<Lock, Error> {
-    match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(Error::io("lock", dir)(source)),
-    }
 }
 
 /// Opens sled's file beside sled.
@@ -364,14 +263,6 @@ fn guard<T>(
         Ok(Err(other)) => Err(damaged(other.to_string())),
         Err(panic) => Err(damaged(format!("sled panicked: {}", text_of(&*panic)))),
     }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("without a text")
 }
 
 #[cfg(test)]

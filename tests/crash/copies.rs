@@ -3,10 +3,11 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
+use onward::store::StoreKind;
 use serde_json::Value;
 
 use super::{
-    SCALE,
+    SCALE, SHARE, UNDER,
     place::{Place, TIGHT, Which, text},
     process::{Moment, end, kill},
     workload::{self, Random},
@@ -29,7 +30,7 @@ impl Torment<'_> {
         command: &dyn Fn() -> Command,
         look: &dyn Fn(),
     ) -> Value {
-        for round in 0..rounds {
+        for round in 0..rounds.div_ceil(SHARE.min(2)) {
             let index = usize::try_from(round).unwrap() % (spans.len() + 1);
             let moment = match spans.get(index) {
                 Some(span) if index == 0 => Moment::Reaches(span, 1 + self.random.below(40)),
@@ -79,7 +80,7 @@ impl Desk {
 
     fn restore(&self) -> Command {
         let mut command = self.place.command();
-        command.args(["restore", "--json", "--from"]).arg(&self.backup);
+        command.args(["restore", "--json", "--store", UNDER.name(), "--from"]).arg(&self.backup);
         command.arg("--data").arg(&self.copy);
         command
     }
@@ -177,12 +178,15 @@ fn killed_copies_go_on_and_leave_the_original_as_it_is() {
         let log = desk.place.log();
         let bytes = desk.torment_backup(&mut torment);
         desk.torment_restore(&mut torment, &log);
-        desk.torment_repair(&mut torment, &log);
+        // What a repair reads is sled's file.
+        if UNDER == StoreKind::Sled {
+            desk.torment_repair(&mut torment, &log);
+        }
         desk.torment_compact(&mut torment, &log);
         assert_eq!(desk.left_over(), Vec::<PathBuf>::new(), "nothing else is left");
         bytes
     });
     assert!(bytes[0] < bytes[1], "{bytes:?}");
     println!("SEED={seed}: {} kills\n{:#?}", torment.kills(), torment.tally);
-    assert!(torment.kills() >= 15, "the copies are too short to be killed");
+    assert!(torment.kills() >= 15 / SHARE, "the copies are too short to be killed");
 }

@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    UNDER,
     place::{Place, Which, object, text},
     trace::{self, End, Spans},
 };
@@ -51,7 +52,7 @@ impl Place {
 
     /// Whether there is a directory to look at.
     pub(crate) fn exists(&self) -> bool {
-        self.data().join("db").exists()
+        UNDER.path(&self.data()).exists()
     }
 }
 

@@ -24,6 +24,7 @@ use onward::{
 };
 
 use crate::{
+    UNDER,
     disk::Mark,
     workload::{self, Scale},
 };
@@ -94,7 +95,8 @@ pub(crate) fn open_with(
     told: impl Fn(DeliveryId) + Send + Sync + 'static,
 ) -> Result<Onward, Error> {
     let clock: Arc<dyn Clock> = Arc::<Manual>::clone(clock);
-    let options = Options { clock, clock_check: ClockCheck::Trust, limits, ..Options::default() };
+    let (store, clock_check) = (Some(UNDER), ClockCheck::Trust);
+    let options = Options { clock, clock_check, limits, store, ..Options::default() };
     Onward::open_with(dir, &Channels::all(Telling(told)), &options)
 }
 

@@ -33,3 +33,10 @@ mod whole;
 #[cfg(test)]
 #[path = "../shop/workload.rs"]
 mod workload;
+
+/// The store that is tested.
+#[cfg(test)]
+const UNDER: onward::store::StoreKind = onward::store::StoreKind::Sled;
+/// Of so many cuts and faults one is made.
+#[cfg(test)]
+const SHARE: u64 = 1;

@@ -14,6 +14,7 @@ mod print;
 mod read;
 mod run;
 mod scarce;
+mod stores;
 mod trim;
 mod upgrade;
 mod validate;

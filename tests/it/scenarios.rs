@@ -159,6 +159,7 @@ fn play_run(
     let plan = Plan::new(&files)?;
     let opening = Opening {
         instance: plan.instance(),
+        store: None,
         limits: Limits::default(),
         accept_loss: AcceptLoss::No,
         partition: None,

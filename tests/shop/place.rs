@@ -9,6 +9,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::UNDER;
+
 /// Limits that force the rare paths.
 pub(crate) const TIGHT: &str =
     "cache_pages=64,checkpoint_records=200,chunk_bytes=2048,timer_span=1m";
@@ -53,6 +55,7 @@ impl Place {
         let input = |name: String| self.inputs.join(name);
         let mut command = self.command();
         command.arg("run").arg("--data").arg(self.data()).arg("--outbox").arg(self.outbox());
+        command.args(["--store", UNDER.name()]);
         command.arg("--definitions").arg(input(format!("definitions-{number}.json")));
         command.arg("--customers").arg(input("customers.ndjson".to_owned()));
         command.arg("--events").arg(input(format!("events-{number}.ndjson")));

@@ -3,12 +3,12 @@
 //! The copy must not be taken for the original, which may go on: a record says so, and what is
 //! requested after it leaves under an identity of the copy's own.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use serde::Serialize;
 use tracing::trace_span;
 
-use super::{Progress, Tell, check, close, open_empty, room_for, verify_made};
+use super::{Progress, Tell, check, open_empty, room_for, verify_made};
 use crate::{
     base::{InstanceId, Limits, Lsn, bytes::length_of},
     engine::{
@@ -18,7 +18,7 @@ use crate::{
     },
     machine::input::Input,
     store::{
-        self, DirectoryFormat, Head, HeadState, Inserted, LocalLog, Log, SledStore, Store,
+        self, Directory, DirectoryFormat, Head, HeadState, Inserted, LocalLog, Log, StoreKind,
         backup::Backup,
         beside::{Beside, Purpose},
         mirror::Paced,
@@ -36,25 +36,31 @@ pub struct Restored {
     pub instance: InstanceId,
 }
 
-/// Makes the new directory `to` from the backup in `from`.
-pub fn restore(from: &Path, to: &Path, limits: &Limits, tell: Tell<'_>) -> store::Result<Restored> {
+/// Makes the new directory `to`, with this store, from the backup in `from`.
+pub fn restore(
+    from: &Path,
+    (to, kind): (&Path, StoreKind),
+    limits: &Limits,
+    tell: Tell<'_>,
+) -> store::Result<Restored> {
     let beside = Beside::new(from, to, Purpose::Restore)?;
     beside.check_absent()?;
     let backup = Backup::open(from)?;
     let checked = check(from, tell)?;
     beside.check_room(room_for(backup.bytes()))?;
     let lock = beside.begin(checked.instance)?;
-    let store = Arc::new(open_empty(&beside, &lock)?);
+    let made = open_empty(&beside, kind, &lock)?;
     let copy = recover::random_instance();
-    fill(&store, &backup, checked.instance, tell)?;
+    fill(&made, &backup, checked.instance, tell)?;
     let opening = Opening {
         instance: checked.instance,
+        store: None,
         limits: limits.clone(),
         accept_loss: AcceptLoss::No,
         partition: None,
     };
-    mark_as_copy(Arc::<SledStore>::clone(&store), beside.made(), &opening, copy)?;
-    close(store)?;
+    mark_as_copy(made.clone(), beside.made(), &opening, copy)?;
+    made.close()?;
     tell(Progress { what: "verifying", done: 0, total: 0 });
     verify_made(beside.made(), &lock, limits)?;
     beside.name()?;
@@ -62,14 +68,14 @@ pub fn restore(from: &Path, to: &Path, limits: &Limits, tell: Tell<'_>) -> store
 }
 
 fn fill(
-    store: &Arc<SledStore>,
+    made: &Directory,
     backup: &Backup,
     instance: InstanceId,
     tell: Tell<'_>,
 ) -> store::Result<()> {
-    DirectoryFormat { instance, partitions: 1 }.create_or_check(&**store)?;
-    let log = LocalLog::new(Arc::<SledStore>::clone(store), backup.start()?.partition());
-    let mut paced = Paced::new(&**store);
+    DirectoryFormat { instance, partitions: 1 }.create_or_check(&**made)?;
+    let log = LocalLog::new(made.store(), backup.start()?.partition());
+    let mut paced = Paced::new(&**made);
     let mut done = 0;
     backup.read_image(&mut |tree, key, value| paced.put(tree, key, value))?;
     let end = backup.read(&mut |position, bytes| {
@@ -82,20 +88,20 @@ fn fill(
         tell(Progress { what: "restoring", done, total: backup.bytes() });
         Ok(())
     })?;
-    store.sync()?;
-    let (mut head, _) = Head::open(store.path())?;
+    made.sync()?;
+    let (mut head, _) = Head::open(made.path())?;
     head.write(&HeadState::of(&end, end.last_time()))
 }
 
 /// Replays the log, records that this is a copy, and saves a checkpoint.
 fn mark_as_copy(
-    store: Arc<SledStore>,
+    made: Directory,
     dir: &Path,
     opening: &Opening,
     instance: InstanceId,
 ) -> store::Result<()> {
     let watch = Watch::start(dir, opening.limits.stall)?;
-    let owned = recover::own_open(store, dir, opening, watch)?;
+    let owned = recover::own_open(made, dir, opening, watch)?;
     let outbound: Outbound = Box::new(|delivery| Err(Box::new(delivery)));
     let mut runner = Runner::start(owned, outbound)?;
     runner.hold_deliveries();

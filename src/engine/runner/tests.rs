@@ -11,12 +11,18 @@ use crate::{
     },
     machine::record::Source,
     model::CustomerUpdate,
-    store::{MemoryStore, SledStore, Store},
+    store::{Directory, MemoryStore, Store},
 };
 
 fn opening() -> Opening {
     let limits = Limits { checkpoint_records: 10, ..Limits::default() };
-    Opening { instance: InstanceId([7; 16]), limits, accept_loss: AcceptLoss::No, partition: None }
+    Opening {
+        instance: InstanceId([7; 16]),
+        store: None,
+        limits,
+        accept_loss: AcceptLoss::No,
+        partition: None,
+    }
 }
 
 fn no_workers() -> Outbound {
@@ -47,7 +53,7 @@ fn write(dir: &Path, start: u64, count: u64) {
 }
 
 fn checkpoint_at(dir: &Path) -> Option<Lsn> {
-    let store: Arc<dyn Store> = Arc::new(SledStore::open_existing(dir).unwrap());
+    let store: Arc<dyn Store> = Directory::open_existing(dir).unwrap().store();
     checkpoint::load(&*store).unwrap().map(|(state, _)| state.at)
 }
 

@@ -7,8 +7,8 @@ use super::{
     world::{INSTANCE, World},
 };
 use crate::{
-    base::{Lsn, Span},
-    engine::{recover::PARTITION, restore},
+    base::{Lsn, PartitionId, Span},
+    engine::restore,
     store::{Fold, MemoryStore, Start, Store, Tree, chunk},
 };
 
@@ -30,7 +30,7 @@ impl World {
     fn lose(&mut self) {
         let left = self.disk.crashed();
         let chunks = chunks(&left);
-        let empty = Fold::new(INSTANCE, PARTITION);
+        let empty = Fold::new(INSTANCE, PartitionId::default());
         // Where the log may end, and with which record.
         let mut ends = vec![(0, Lsn::ZERO)];
         let mut fold = empty.clone();

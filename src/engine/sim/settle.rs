@@ -9,7 +9,7 @@ use super::{
     world::{INSTANCE, World},
 };
 use crate::{
-    base::{Clock, Timestamp},
+    base::{Clock, PartitionId, Timestamp},
     engine::{commit::Stepped, recover, verify::verify},
     store::Store,
 };
@@ -54,7 +54,9 @@ impl World {
         self.look();
         assert_eq!(memory.latest, self.witness.latest(), "everything is durable at the end");
         let store: Arc<dyn Store> = Arc::new(self.disk.clone());
-        let mut partition = recover::replay(&store, INSTANCE, &self.swarm.limits).unwrap();
+        let mut partition =
+            recover::replay(&store, (INSTANCE, PartitionId::default()), &self.swarm.limits)
+                .unwrap();
         let found = verify(&mut partition).unwrap();
         assert_eq!(found.differences, Vec::<String>::new(), "verify, at the end");
         self.totals.verified += 1;

@@ -359,8 +359,13 @@ impl World {
 
     fn start(&mut self, handle: &Arc<Handle>) -> Result<(), Error> {
         let limits = self.swarm.limits.clone();
-        let opening =
-            Opening { instance: INSTANCE, limits, accept_loss: AcceptLoss::No, partition: None };
+        let opening = Opening {
+            instance: INSTANCE,
+            store: None,
+            limits,
+            accept_loss: AcceptLoss::No,
+            partition: None,
+        };
         let store: Arc<dyn Store> = Arc::<Handle>::clone(handle);
         let mut owned = recover::own_store(&store, &opening)?;
         self.check_owned(&mut owned)?;

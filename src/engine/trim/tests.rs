@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    base::InstanceId,
+    base::{InstanceId, PartitionId},
     engine::{
         history::Logged,
         runner::{Deliveries, Outbound},
@@ -16,6 +16,8 @@ use crate::{
     model::CustomerUpdate,
     store::{Entry, Error, Inserted, LocalLog, Log},
 };
+
+const OWNER: (InstanceId, PartitionId) = (InstanceId([7; 16]), PartitionId(0));
 
 /// A store whose writes fail from the n-th on.
 #[derive(Debug)]
@@ -82,6 +84,7 @@ fn written() -> MemoryStore {
     for day in 0..10 {
         let opening = Opening {
             instance: InstanceId([7; 16]),
+            store: None,
             limits: limits(0),
             accept_loss: AcceptLoss::No,
             partition: None,
@@ -117,7 +120,7 @@ fn copy(from: &MemoryStore) -> MemoryStore {
 }
 
 fn open(store: Arc<dyn Store>, copy_bytes: usize) -> Partition {
-    recover::replay(&store, InstanceId([7; 16]), &limits(copy_bytes)).unwrap()
+    recover::replay(&store, OWNER, &limits(copy_bytes)).unwrap()
 }
 
 fn records(partition: &Partition) -> Vec<Logged> {
@@ -220,7 +223,7 @@ fn a_base_with_copies_gives_the_rows_again_and_one_without_says_that_it_cannot()
         checkpoint::forget(&store).unwrap();
         let (first, _) = store.above(Tree::Rows, &[]).unwrap().unwrap();
         store.remove(Tree::Rows, &first).unwrap();
-        let opened = recover::replay(&shared, InstanceId([7; 16]), &limits(copy_bytes));
+        let opened = recover::replay(&shared, OWNER, &limits(copy_bytes));
         if copy_bytes == 0 {
             assert!(matches!(opened, Err(Error::NoWayBack { trimmed: Lsn(84) })), "{opened:?}");
             continue;

@@ -8,12 +8,13 @@ use super::*;
 use crate::{
     base::Timestamp,
     store::{
-        BaseWriter, CheckpointState, ChunkBuilder, Group, Inserted, LocalLog, Log, SledStore,
+        BaseWriter, CheckpointState, ChunkBuilder, Directory, Group, Inserted, LocalLog, Log,
         Table, checkpoint, page::encode_page, page::tests::Tally,
     },
 };
 
 const INSTANCE: InstanceId = InstanceId([7; 16]);
+const PARTITION: PartitionId = PartitionId(0);
 /// Chunks after the fence, of one record each; there is a base at these.
 const CHUNKS: u64 = 60;
 const BASES: [u64; 2] = [20, 40];
@@ -30,7 +31,7 @@ fn write() -> TempDir {
 
 fn write_rows(padding: usize) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir.path()).unwrap());
+    let store: Arc<dyn Store> = Directory::open(dir.path()).unwrap().store();
     let log = LocalLog::new(Arc::clone(&store), PARTITION);
     let mut fold = Fold::new(INSTANCE, PARTITION);
     let fence = fold.new_fence(1, Timestamp::EPOCH);
@@ -123,7 +124,7 @@ fn check_entries(dir: &TempDir) {
             found.entry(entry.key).or_insert_with(Vec::new).push(entry.value.to_vec());
         });
     }
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = Directory::open(dir.path()).unwrap();
     let mut count = 0;
     for tree in Tree::ALL {
         let mut key = Vec::new();
@@ -206,16 +207,16 @@ fn without_a_beginning_nothing_is_saved_and_all_of_it_is_told() {
 fn copies_of_rows_that_are_others_are_not_taken() {
     let dir = write();
     let [first, second] = BASES;
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = Directory::open(dir.path()).unwrap();
     // As if bytes had changed before they were written: every checksum of the store is right.
-    let state = base::list(&store).unwrap().into_iter().find(|it| it.at == Lsn(first)).unwrap();
+    let state = base::list(&*store).unwrap().into_iter().find(|it| it.at == Lsn(first)).unwrap();
     let mut copies = Vec::new();
     let take = &mut |key: &[u8], value: &[u8]| {
         copies.push((key.to_vec(), value.to_vec()));
         Ok(())
     };
-    state.each_copy(&store, take).unwrap();
-    let other = base::list(&store).unwrap().into_iter().find(|it| it.at == Lsn(second)).unwrap();
+    state.each_copy(&*store, take).unwrap();
+    let other = base::list(&*store).unwrap().into_iter().find(|it| it.at == Lsn(second)).unwrap();
     let mut wrong = None;
     let take = &mut |key: &[u8], value: &[u8]| {
         if copies.iter().any(|(its, has)| its == key && has != value) {
@@ -223,7 +224,7 @@ fn copies_of_rows_that_are_others_are_not_taken() {
         }
         Ok(())
     };
-    other.each_copy(&store, take).unwrap();
+    other.each_copy(&*store, take).unwrap();
     let (key, value) = wrong.expect("a page changed between the bases");
     let key = [base::state_key(Lsn(first)), vec![b'r'], key].concat();
     store.put(Tree::Meta, &key, &value).unwrap();

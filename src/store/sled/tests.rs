@@ -1,6 +1,6 @@
-//! What only the back end over sled does: locks, snapshots, poison.
+//! What only the back end over sled does: snapshots, settings, poison.
 
-use std::fs;
+use std::{fs, io::ErrorKind};
 
 use super::*;
 
@@ -10,65 +10,33 @@ fn flip(path: &Path, at: usize) {
     fs::write(path, bytes).unwrap();
 }
 
-#[test]
-fn one_handle_at_a_time() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
-    let second = SledStore::open(dir.path()).unwrap_err();
-    assert!(matches!(second, Error::InUse { .. }), "{second}");
-    drop(store);
-    SledStore::open(dir.path()).unwrap();
-}
-
-#[test]
-fn a_closed_directory_opens_while_a_child_is_being_started() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
-    // Between fork and exec a child holds every descriptor of its parent.
-    let of_child = store._lock.0.try_clone().unwrap();
-    drop(store);
-    drop(SledStore::open(dir.path()).unwrap());
-    drop(of_child);
-}
-
-#[test]
-fn a_directory_is_created_where_it_may_be() {
-    let dir = tempfile::tempdir().unwrap();
-    let deep = dir.path().join("a/b");
-    let missing = SledStore::open_existing(&deep).unwrap_err();
-    assert!(matches!(missing, Error::Missing { .. }), "{missing}");
-    assert!(!deep.exists());
-    drop(SledStore::open(&deep).unwrap());
-    drop(SledStore::open_existing(&deep).unwrap());
-    let file = dir.path().join("file");
-    fs::write(&file, "").unwrap();
-    let error = SledStore::open(&file).unwrap_err();
-    assert!(matches!(error, Error::NotADirectory { .. }), "{error}");
+fn open(dir: &Path) -> SledStore {
+    SledStore::open_held(dir, &Lock::take(dir).unwrap()).unwrap()
 }
 
 #[test]
 fn settings_that_a_crash_tore_are_written_again() {
     let dir = tempfile::tempdir().unwrap();
-    drop(SledStore::open(dir.path()).unwrap());
+    drop(open(dir.path()));
     let whole = fs::read(dir.path().join("conf")).unwrap();
     fs::write(dir.path().join("conf"), vec![0; whole.len()]).unwrap();
-    drop(SledStore::open(dir.path()).unwrap());
+    drop(open(dir.path()));
     assert_eq!(fs::read(dir.path().join("conf")).unwrap(), whole);
 }
 
 #[test]
 fn a_broken_snapshot_is_set_aside_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = open(dir.path());
     store.put(Tree::Meta, b"key", b"value").unwrap();
     store.sync().unwrap();
     drop(store);
-    drop(SledStore::open(dir.path()).unwrap());
+    drop(open(dir.path()));
     let taken = snapshots(dir.path()).unwrap();
     assert!(!taken.is_empty());
     taken.iter().for_each(|path| flip(path, 20));
     fs::write(dir.path().join("snap.00000000000000FF.generating"), "torn").unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = open(dir.path());
     assert_eq!(store.get(Tree::Meta, b"key").unwrap(), Some(b"value".to_vec()));
     let names = fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name());
     let names: Vec<String> = names.map(|it| it.into_string().unwrap()).collect();
@@ -79,7 +47,7 @@ fn a_broken_snapshot_is_set_aside_and_nothing_is_lost() {
 #[test]
 fn a_panic_of_sled_is_damage_and_poisons() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = open(dir.path());
     store.put(Tree::Meta, b"key", b"value").unwrap();
     let error = store.call::<()>("test", || panic!("broken page")).unwrap_err();
     assert!(error.to_string().contains("sled panicked: broken page"), "{error}");
@@ -92,7 +60,7 @@ fn a_panic_of_sled_is_damage_and_poisons() {
 #[test]
 fn an_error_of_the_device_poisons() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = open(dir.path());
     // A pipe cannot be synced.
     let (reader, _writer) = std::io::pipe().unwrap();
     *store.device.lock().unwrap() = File::from(std::os::fd::OwnedFd::from(reader));
@@ -105,12 +73,12 @@ fn an_error_of_the_device_poisons() {
 #[test]
 fn whoever_comes_after_a_full_disk_learns_that_it_was_full() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SledStore::open(dir.path()).unwrap();
-    store.poison(&Error::io("write to", dir.path())(ErrorKind::StorageFull.into()));
+    let store = open(dir.path());
+    store.poison.note(&Error::io("write to", dir.path())(ErrorKind::StorageFull.into()));
     for error in [store.get(Tree::Meta, b"key").unwrap_err(), store.sync().unwrap_err()] {
         assert!(error.is_no_space(), "{error}");
     }
     // The first failure is the cause of all others.
-    store.poison(&Error::io("write to", dir.path())(ErrorKind::Other.into()));
+    store.poison.note(&Error::io("write to", dir.path())(ErrorKind::Other.into()));
     assert!(store.sync().unwrap_err().is_no_space());
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     base::{InstanceId, PartitionId, Timestamp},
     store::{
-        ChunkBuilder, Effect, Fold, Group, Head, Inserted, LocalLog, Log, SledStore, Store, Tree,
+        ChunkBuilder, Directory, Effect, Fold, Group, Head, Inserted, LocalLog, Log, Store, Tree,
         chunk, page::tests::Tally, salvage::Salvage,
     },
 };
@@ -17,7 +17,7 @@ const CHUNKS: u64 = 300;
 /// A fence and many chunks of one record, each followed by another value, and a head that knows
 /// them all.
 fn write(dir: &Path) -> Fold {
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(dir).unwrap());
+    let store: Arc<dyn Store> = Directory::open(dir).unwrap().store();
     let log = LocalLog::new(Arc::clone(&store), PartitionId(0));
     let mut fold = Fold::new(INSTANCE, PartitionId(0));
     let fence = fold.new_fence(1, Timestamp::EPOCH);
@@ -74,7 +74,7 @@ fn acknowledged_records_behind_damage_refuse_the_directory_and_stay() {
     let at = places_of(dir.path(), Lsn(100))[0] + 50;
     damage(dir.path(), |bytes| bytes[at] ^= 1);
     let before = fs::read(dir.path().join("db")).unwrap();
-    let error = SledStore::open(dir.path()).unwrap_err();
+    let error = Directory::open(dir.path()).unwrap_err();
     assert!(error.to_string().contains("acknowledged records up to 300 lie behind"), "{error}");
     assert!(fs::read(dir.path().join("db")).unwrap() == before, "nothing was changed");
 }
@@ -114,15 +114,15 @@ fn a_gap_makes_the_projections_doubtful_until_they_are_settled() {
         bytes.resize(crate::base::limits::SEGMENT_BYTES, 0);
         bytes.extend([1; 4_096]);
     });
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = Directory::open(dir.path()).unwrap();
     assert!(store.is_doubtful());
     drop(store);
-    let store = SledStore::open(dir.path()).unwrap();
+    let store = Directory::open(dir.path()).unwrap();
     assert!(store.is_doubtful(), "a restart does not forget it");
     store.settle().unwrap();
     drop(store);
     damage(dir.path(), |bytes| bytes.truncate(crate::base::limits::SEGMENT_BYTES));
-    assert!(!SledStore::open(dir.path()).unwrap().is_doubtful());
+    assert!(!Directory::open(dir.path()).unwrap().is_doubtful());
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_store_that_is_gone_beside_its_head_is_damage() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path());
     fs::remove_file(dir.path().join("db")).unwrap();
-    let error = SledStore::open(dir.path()).unwrap_err();
+    let error = Directory::open(dir.path()).unwrap_err();
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
     assert!(!dir.path().join("db").exists());
 }
@@ -144,7 +144,7 @@ type Put = BTreeMap<u64, Vec<u8>>;
 /// A session in `dir`: `puts` values go to some of the keys, so that segments are freed and used
 /// again. Then the directory as a kill at its end leaves it goes to `killed`.
 fn churn(dir: &Path, killed: &Path, (round, puts): (u64, u64), put: &mut Put) {
-    let store = SledStore::open(dir).unwrap();
+    let store = Directory::open(dir).unwrap();
     assert!(!store.is_doubtful(), "round {round}");
     for number in 0..puts {
         let key = (number * number + number * round + round * 7) % KEYS;
@@ -242,7 +242,7 @@ fn a_segment_that_is_lost_is_found_or_makes_no_difference() {
                 continue;
             }
             without += 1;
-            let store = SledStore::open(&dir).unwrap();
+            let store = Directory::open(&dir).unwrap();
             for (key, value) in put {
                 let read = store.get(Tree::Meta, &key.to_be_bytes()).unwrap();
                 let place = format!("directory {number}, {offset}, {header:?}, key {key}");

@@ -9,7 +9,10 @@ use std::{
 
 use crossbeam_channel::unbounded;
 
+use onward::store::StoreKind;
+
 use crate::{
+    UNDER,
     fault::{Fault, Faults, Kind},
     mount::Mount,
     place::{Place, TIGHT, Which},
@@ -36,7 +39,7 @@ fn commands(place: &Place, backup: &Path, new: &Path) -> Vec<Command> {
         &["compact", "--data", data],
         &["backup", "--to", backup, "--data", data],
         &["backup", "--check", backup],
-        &["restore", "--from", backup, "--data", new],
+        &["restore", "--store", UNDER.name(), "--from", backup, "--data", new],
         &["repair", "--to", new, "--data", data],
     ];
     let command = |args: &&[&str]| {
@@ -44,7 +47,9 @@ fn commands(place: &Place, backup: &Path, new: &Path) -> Vec<Command> {
         command.args(*args);
         command
     };
-    all.iter().map(command).chain([place.run_command(Which::Second)]).collect()
+    // What a repair reads is sled's file.
+    let all = all.iter().filter(|it| UNDER == StoreKind::Sled || it[0] != "repair");
+    all.map(command).chain([place.run_command(Which::Second)]).collect()
 }
 
 /// Runs a command that meets a disk without an answer; it is healed once the command has said so.

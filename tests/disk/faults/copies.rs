@@ -12,6 +12,7 @@ use onward::{
 
 use super::FAULTS;
 use crate::{
+    UNDER,
     disk::Contents,
     fault::{Fault, Faults, Kind},
     library::{Inputs, Manual, limits, open, read},
@@ -43,7 +44,8 @@ const WORKS: [(&str, Work); 4] = [
         Ok(())
     }),
     ("restore", |dir| {
-        copies::restore(&dir.join("whole"), &dir.join("copy"), &limits(), &mut |_| {})?;
+        let to = dir.join("copy");
+        copies::restore(&dir.join("whole"), (&to, UNDER), &limits(), &mut |_| {})?;
         Ok(())
     }),
     ("trim", |dir| {

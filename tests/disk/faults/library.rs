@@ -7,11 +7,12 @@ use onward::{
     Error, Onward, Ticket,
     base::{DeliveryId, Limits, Span},
     model::Event,
-    store::{self, SledStore, Store, Tree},
+    store::{self, Directory, Tree},
 };
 
 use super::FAULTS;
 use crate::{
+    SHARE, UNDER,
     disk::{Mark, Op},
     fault::{Fault, Faults, Kind},
     image::{Mode, Replay, scratch},
@@ -93,7 +94,7 @@ fn the_library_survives_every_failing_operation() {
     for (kind, fault) in FAULTS {
         let mut count = 0;
         while case(&mount, &inputs, (kind, count, fault)) {
-            count += 1;
+            count += SHARE;
         }
         println!("{count:>5}  {kind:?} {fault:?}");
         assert!(count > 0, "the run has no such operation");
@@ -197,15 +198,15 @@ fn the_library_goes_on_by_itself_when_a_full_disk_has_room_again() {
 fn a_sync_that_fails_while_closing_is_told() {
     let Some(mount) = Mount::new() else { return };
     let data = mount.join("data");
-    let store = SledStore::open(&data).unwrap();
+    let store = Directory::open_as(&data, Some(UNDER)).unwrap();
     store.put(Tree::Meta, b"key", b"value").unwrap();
     store.sync().unwrap();
     mount.faults(|it| it.next = Some((Kind::Sync, 0, Fault::Error(Errno::ENOSPC))));
-    let error = Store::close(Arc::new(store)).unwrap_err().to_string();
+    let error = store.close().unwrap_err().to_string();
     mount.faults(Faults::heal);
     assert!(error.contains(data.to_str().unwrap()) && error.contains("sync"), "{error}");
     // What was synced before is there.
-    let store = SledStore::open(&data).unwrap();
+    let store = Directory::open_as(&data, Some(UNDER)).unwrap();
     assert_eq!(store.get(Tree::Meta, b"key").unwrap().unwrap(), b"value");
     store.close().unwrap();
 }

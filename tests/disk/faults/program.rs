@@ -4,10 +4,11 @@
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
 use fuser::Errno;
-use onward::store;
+use onward::store::{self, StoreKind};
 
 use super::FAULTS;
 use crate::{
+    SHARE, UNDER,
     fault::{Fault, Faults, Kind},
     mount::Mount,
     place::{Place, TIGHT, Which, object, text},
@@ -82,13 +83,13 @@ fn the_program_survives_failing_operations() {
     let mut random = Random(seed);
     let cases = std::env::var("CASES").map_or(CASES, |it| it.parse().expect("CASES is a number"));
     for (kind, fault) in FAULTS {
-        for _ in 0..cases {
+        for _ in 0..cases.div_ceil(SHARE) {
             fail(&mount, &shop, (kind, random.below(counts[&kind]), fault));
         }
     }
 }
 
-/// sled syncs its file as a whole when it is closed, after the last sync of ours.
+/// A store syncs once more when it is closed, sled its file as a whole.
 #[test]
 fn the_program_tells_of_a_disk_that_fails_at_the_very_end() {
     let seed = workload::seed();
@@ -96,9 +97,15 @@ fn the_program_tells_of_a_disk_that_fails_at_the_very_end() {
     let Some(mount) = Mount::new() else { return };
     let inputs = tempfile::tempdir().unwrap();
     let shop = Shop::new(inputs.path(), seed, (SCALE, TIGHT));
-    let whole_syncs = counts(&mount, &shop)[&Kind::WholeSync];
-    fail(&mount, &shop, (Kind::WholeSync, whole_syncs - 1, Fault::Error(Errno::ENOSPC)));
-    assert!(mount.faults(|it| it.happened), "the last of {whole_syncs} syncs came");
+    let kind = if UNDER == StoreKind::Sled { Kind::WholeSync } else { Kind::Sync };
+    let syncs = counts(&mount, &shop)[&kind];
+    // How many operations a run takes differs a little.
+    let is_there = (0..syncs).rev().find(|nth| {
+        fail(&mount, &shop, (kind, *nth, Fault::Error(Errno::ENOSPC)));
+        mount.faults(|it| it.happened)
+    });
+    println!("{is_there:?} of {syncs}");
+    assert!(is_there.is_some_and(|it| syncs < it + 8), "one of the last of {syncs} syncs came");
 }
 
 #[test]
@@ -195,12 +202,17 @@ fn what_must_not_be_written_to_can_be_examined_and_repaired() {
     let (code, told, _) = run("doctor", &doctor);
     assert_eq!(code, Some(0), "{told}");
     let (code, told, output) = run("repair", &repair);
-    assert_eq!(code, Some(0), "{told}");
-    assert_eq!(object(&output)["has_head"], true, "{told}");
+    // What a repair reads is sled's file.
+    if UNDER == StoreKind::Sled {
+        assert_eq!(code, Some(0), "{told}");
+        assert_eq!(object(&output)["has_head"], true, "{told}");
+        std::fs::remove_dir_all(&new).unwrap();
+    } else {
+        assert_eq!(code, Some(3), "{told}");
+    }
     mount.faults(Faults::heal);
     // What cannot be read is not taken for what is not whole.
     mount.faults(|it| it.gone = Some(Errno::EIO));
-    std::fs::remove_dir_all(&new).unwrap();
     for (command, more) in [("doctor", doctor), ("repair", repair)] {
         let (code, told, _) = run(command, &more);
         assert_eq!(code, FAULT, "{command}: {told}");

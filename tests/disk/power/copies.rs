@@ -28,6 +28,7 @@ use super::{
     embedded::track,
 };
 use crate::{
+    UNDER,
     disk::{Mark, Op},
     library::{Inputs, Manual, Said, limits, open, read},
     mount::Mount,
@@ -85,7 +86,7 @@ impl Desk<'_> {
     }
 
     fn restore(&self, from: &str, to: &str) -> store::Result<copies::Restored> {
-        copies::restore(&self.join(from), &self.join(to), &limits(), &mut |_| {})
+        copies::restore(&self.join(from), (&self.join(to), UNDER), &limits(), &mut |_| {})
     }
 
     fn trim(&self) -> store::Result<usize> {

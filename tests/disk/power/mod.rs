@@ -11,9 +11,12 @@ mod store;
 
 use cut::Tally;
 
+use crate::SHARE;
+
 /// Cuts of a recording, of the larger ones half as many, unless `CUTS` says otherwise.
-const CUTS: usize = 400;
+const CUTS: u64 = 400;
 
 fn cuts() -> usize {
-    std::env::var("CUTS").map_or(CUTS, |text| text.parse().expect("CUTS is a number"))
+    let cuts = std::env::var("CUTS").map_or(CUTS, |text| text.parse().expect("CUTS is a number"));
+    usize::try_from(cuts / SHARE).unwrap()
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use onward::{
     base::limits::{SYNC_BYTES_MAX, VALUE_BYTES_MAX},
-    store::{Entry, SledStore, Store, Tree, mirror::Paced},
+    store::{Directory, Entry, Tree, mirror::Paced},
 };
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     cuts,
 };
 use crate::{
+    UNDER,
     disk::{Mark, Op},
     mount::Mount,
     workload::{self, Random},
@@ -60,11 +61,11 @@ fn record(
     let mark = mount.marker();
     let dir = mount.join("data");
     let mut history = History::default();
-    let mut store = SledStore::open(&dir).unwrap();
+    let mut store = Directory::open_as(&dir, Some(UNDER)).unwrap();
     let (mut changes, mut bytes, mut end) = (0, 0, 0);
     for step in steps {
         end += step;
-        let mut paced = Paced::new(&store);
+        let mut paced = Paced::new(&*store);
         while bytes < end {
             let change = next(changes);
             bytes += change.write(changes, &mut paced);
@@ -77,7 +78,7 @@ fn record(
         mark(Mark::Synced(history.syncs.len()));
         if history.syncs.len().is_multiple_of(session) {
             drop(store);
-            store = SledStore::open(&dir).unwrap();
+            store = Directory::open_as(&dir, Some(UNDER)).unwrap();
         }
     }
     drop(store);
@@ -134,7 +135,7 @@ impl History {
     }
 
     /// Everything synced is there, and nothing that was never written.
-    fn check(&self, store: &SledStore, cut: &Cut<'_>, tally: &Tally) {
+    fn check(&self, store: &Directory, cut: &Cut<'_>, tally: &Tally) {
         let open = self.open(cut);
         let mut found = 0;
         for ((tree, key), changes) in &self.changes {
@@ -173,13 +174,13 @@ fn cut_at(log: &[Op], (seed, points): (u64, Vec<usize>), history: &History) {
     let tally = Tally::default();
     cut::cut_at(log, (seed, points), &tally, |cut| {
         let dir = cut.dir.join("data");
-        history.check(&SledStore::open(&dir).unwrap(), cut, &tally);
+        history.check(&Directory::open_as(&dir, Some(UNDER)).unwrap(), cut, &tally);
         if cut.number.is_multiple_of(GO_ON_EVERY) {
-            let store = SledStore::open(&dir).unwrap();
+            let store = Directory::open_as(&dir, Some(UNDER)).unwrap();
             store.put(Tree::Meta, b"new", b"value").unwrap();
             store.sync().unwrap();
             drop(store);
-            let store = SledStore::open(&dir).unwrap();
+            let store = Directory::open_as(&dir, Some(UNDER)).unwrap();
             assert_eq!(store.get(Tree::Meta, b"new").unwrap(), Some(b"value".to_vec()));
             store.remove(Tree::Meta, b"new").unwrap();
             history.check(&store, cut, &tally);
@@ -208,7 +209,7 @@ fn what_was_synced_survives_while_much_is_copied() {
     println!("SEED={seed}");
     let Some(mount) = Mount::new() else { return };
     let mut random = Random(seed);
-    // Opened again after the first round, sled knows exactly what of each segment is in use.
+    // Opened again after the first round, the store knows exactly what of each segment is in use.
     let round = ROUND * VALUE_BYTES_MAX;
     let steps = [round, ROUNDS * round];
     let (log, history) = record(&mount, (&steps, 1), &mut rewrite);

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use onward::store::{SledStore, Store, Tree};
+use onward::store::{Directory, Tree};
 use serde_json::Value;
 
 use super::{
@@ -50,7 +50,7 @@ fn names(dir: &Path) -> BTreeSet<String> {
 
 /// Fills the file with what nothing needs any more.
 fn churn(desk: &Desk) {
-    let store = SledStore::open(&desk.data()).unwrap();
+    let store = Directory::open(&desk.data()).unwrap();
     for number in 0..400_u32 {
         let value = number.to_be_bytes().repeat(20_000);
         store.put(Tree::Meta, b"churn", &value).unwrap();
@@ -94,7 +94,7 @@ fn what_cannot_be_compacted_is_left_alone() {
     let desk = simple();
     compact(&desk).code(3).says(&["holds no data"]);
     run_simple(&desk).code(0);
-    let held = SledStore::open(&desk.data()).unwrap();
+    let held = Directory::open(&desk.data()).unwrap();
     compact(&desk).code(3).says(&["is in use"]);
     drop(held);
     // A directory with other people's files would be removed with them.
@@ -116,7 +116,7 @@ fn a_damaged_directory_is_not_replaced() {
     let desk = simple();
     run_simple(&desk).code(0);
     {
-        let store = SledStore::open(&desk.data()).unwrap();
+        let store = Directory::open(&desk.data()).unwrap();
         let (key, mut value) = store.above(Tree::Rows, b"").unwrap().unwrap();
         value[20] ^= 1;
         store.put(Tree::Rows, &key, &value).unwrap();

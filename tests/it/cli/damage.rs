@@ -254,7 +254,7 @@ fn of_two_repairs_to_one_place_one_is_refused() {
     run_simple(&desk).code(0);
     let made = desk.path("new.repairing");
     fs::create_dir(&made).unwrap();
-    let held = onward::store::SledStore::lock(&made).unwrap();
+    let held = onward::store::Lock::take(&made).unwrap();
     // Before it is marked, and after.
     for _ in 0..2 {
         repair(&desk, "new").code(3).says(&["new.repairing is in use"]);

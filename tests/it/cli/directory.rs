@@ -8,7 +8,7 @@ use std::{
 
 use onward::{
     base::InstanceId,
-    store::{DirectoryFormat, SledStore, Store, Tree},
+    store::{Directory, DirectoryFormat, Tree},
 };
 
 use super::{Desk, customer, end, onward, run_retail, run_simple, signup, simple};
@@ -60,7 +60,7 @@ fn a_file_where_the_directory_should_be_is_3() {
 fn a_directory_in_use_is_3() {
     let desk = simple();
     run_simple(&desk).code(0);
-    let held = SledStore::open(&desk.data()).unwrap();
+    let held = Directory::open(&desk.data()).unwrap();
     run_simple(&desk).code(3).says(&["is in use by another process; stop it"]);
     desk.on_data(&["verify"]).code(3).says(&["is in use"]);
     desk.on_data(&["log"]).code(3).says(&["is in use"]);
@@ -70,7 +70,7 @@ fn a_directory_in_use_is_3() {
 
 /// Replaces the value of `format` by one of the next version, checksum included.
 fn make_newer(desk: &Desk) {
-    let store = SledStore::open(&desk.data()).unwrap();
+    let store = Directory::open(&desk.data()).unwrap();
     let mut value = store.get(Tree::Meta, b"format").unwrap().unwrap();
     let at = value.windows(4).position(|it| it == b"ONWF").unwrap() + 5;
     assert_eq!(value[at..at + 2], 1_u16.to_be_bytes());
@@ -109,9 +109,9 @@ fn the_head_of_another_instance_is_3() {
 #[test]
 fn a_directory_with_another_number_of_partitions_is_3() {
     let desk = simple();
-    let store = SledStore::open(&desk.data()).unwrap();
+    let store = Directory::open(&desk.data()).unwrap();
     let format = DirectoryFormat { instance: InstanceId([7; 16]), partitions: 4 };
-    format.create_or_check(&store).unwrap();
+    format.create_or_check(&*store).unwrap();
     drop(store);
     run_simple(&desk).code(3).says(&["4 partitions"]);
 }
@@ -125,9 +125,9 @@ fn a_log_that_lost_acknowledged_records_is_4_until_the_loss_is_accepted() {
     fs::remove_dir_all(desk.data()).unwrap();
     desk.file("shorter.ndjson", "");
     fs::remove_dir_all(desk.path("outbox")).unwrap();
-    let store = SledStore::open(&desk.data()).unwrap();
+    let store = Directory::open(&desk.data()).unwrap();
     let plan = instance_of_head(&head);
-    DirectoryFormat { instance: plan, partitions: 1 }.create_or_check(&store).unwrap();
+    DirectoryFormat { instance: plan, partitions: 1 }.create_or_check(&*store).unwrap();
     drop(store);
     fs::write(desk.data().join("head"), head).unwrap();
     run_simple(&desk).code(4).says(&["ends at record 0", "--accept-loss"]);
@@ -148,7 +148,7 @@ fn instance_of_head(head: &[u8]) -> InstanceId {
 fn stored_bytes_that_are_not_what_was_written_are_4() {
     let desk = simple();
     run_simple(&desk).code(0);
-    let store = SledStore::open(&desk.data()).unwrap();
+    let store = Directory::open(&desk.data()).unwrap();
     let (key, mut value) = store.above(Tree::Rows, b"").unwrap().unwrap();
     let last = value.len() - 1;
     value[last] ^= 1;

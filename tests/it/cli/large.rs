@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, fs, path::Path};
 
-use onward::store::{SledStore, Store, Tree};
+use onward::store::{Directory, Tree};
 use serde_json::json;
 
 use super::{Desk, end, onward, signup, wait, welcome};
@@ -87,7 +87,7 @@ fn a_directory_of_many_segments_is_well_whatever_is_done_to_it() {
 
 /// How many entries a tree has.
 fn entries(desk: &Desk, tree: Tree) -> usize {
-    let store = SledStore::open(&desk.data()).unwrap();
+    let store = Directory::open(&desk.data()).unwrap();
     let mut key = Vec::new();
     let mut count = 0;
     while let Some((next, _)) = store.above(tree, &key).unwrap() {

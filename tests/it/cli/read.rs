@@ -2,7 +2,7 @@
 
 use onward::{
     base::limits::{ENROLLMENTS_SHOWN, ENTRY_KEYS_MAX},
-    store::{SledStore, Store, Tree},
+    store::{Directory, Tree},
 };
 use serde_json::{Value, json};
 
@@ -124,7 +124,7 @@ fn verify_counts_what_it_compared() {
 /// Replaces one text in the pages of rows by another of the same length, checksums included.
 fn tamper(desk: &Desk, from: &str, to: &str) {
     assert_eq!(from.len(), to.len());
-    let store = SledStore::open(&desk.data()).unwrap();
+    let store = Directory::open(&desk.data()).unwrap();
     let mut key = Vec::new();
     let mut changed = 0;
     while let Some((next, mut value)) = store.above(Tree::Rows, &key).unwrap() {
@@ -159,7 +159,7 @@ fn verify_names_a_row_that_was_tampered_with() {
 #[test]
 fn verify_names_a_timer_that_is_gone() {
     let desk = waiting();
-    let store = SledStore::open(&desk.data()).unwrap();
+    let store = Directory::open(&desk.data()).unwrap();
     let (key, _) = store.above(Tree::Timers, b"").unwrap().expect("the wait has a timer run");
     store.remove(Tree::Timers, &key).unwrap();
     store.sync().unwrap();

@@ -27,7 +27,7 @@ use onward::{
         delivery::{Delivery, Outcome},
         record::Record,
     },
-    store::{SledStore, checkpoint},
+    store::{Directory, StoreKind, checkpoint},
 };
 use serde_json::Value;
 
@@ -90,8 +90,13 @@ fn go_on(data: &Path) -> BTreeSet<(DeliveryId, InstanceId)> {
         timer_span: Span::minutes(1),
         ..Limits::default()
     };
-    let opening =
-        Opening { instance: plan.instance(), limits, accept_loss: AcceptLoss::No, partition: None };
+    let opening = Opening {
+        instance: plan.instance(),
+        store: None,
+        limits,
+        accept_loss: AcceptLoss::No,
+        partition: None,
+    };
     let (sender, receiver) = reports();
     let left = Arc::new(Mutex::new(BTreeSet::new()));
     let leaving = Arc::clone(&left);
@@ -123,8 +128,8 @@ const SHOWN: [&[&str]; 8] = [
 fn a_directory_of_the_first_version_opens_and_goes_on() {
     let desk = Desk::new();
     directory(&desk);
-    let store = SledStore::open(&desk.data()).unwrap();
-    let (state, _) = checkpoint::load(&store).unwrap().unwrap();
+    let store = Directory::open(&desk.data()).unwrap();
+    let (state, _) = checkpoint::load(&*store).unwrap().unwrap();
     assert!(Lsn(0) < state.at && state.at < Lsn(549), "{} leaves a tail", state.at);
     drop(store);
 
@@ -153,7 +158,7 @@ fn a_copy_sends_again_under_the_old_name_what_the_original_may_have_sent() {
     let [backup, copy] = ["backup", "copy"].map(|name| desk.path(name));
     let backed_up = copies::backup(&desk.data(), &backup, &limits, quiet).unwrap();
     assert_eq!(backed_up.lsn, Lsn(549));
-    let restored = copies::restore(&backup, &copy, &limits, quiet).unwrap();
+    let restored = copies::restore(&backup, (&copy, StoreKind::Sled), &limits, quiet).unwrap();
 
     let left = go_on(&copy);
     let mut partition = recover::read(&copy, &limits).unwrap();

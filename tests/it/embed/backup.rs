@@ -9,7 +9,7 @@ use onward::{
     Error,
     base::{Clock, CustomerId, Limits, Lsn, Span},
     engine::{copies, history::Logged, recover, trim::trim, verify::verify},
-    store,
+    store::{self, StoreKind},
 };
 
 use serde_json::json;
@@ -20,7 +20,7 @@ use super::{
 };
 
 fn restore(from: &Path, to: &Path) -> copies::Restored {
-    copies::restore(from, to, &Limits::default(), &mut |_| {}).unwrap()
+    copies::restore(from, (to, StoreKind::Sled), &Limits::default(), &mut |_| {}).unwrap()
 }
 
 fn log(dir: &Path) -> Vec<Logged> {

@@ -26,7 +26,8 @@ impl Bench {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let limits = Limits { checkpoint_records: 5, cache_bytes, ..Limits::default() };
         let instance = InstanceId([7; 16]);
-        let opening = Opening { instance, limits, accept_loss: AcceptLoss::No, partition: None };
+        let opening =
+            Opening { instance, store: None, limits, accept_loss: AcceptLoss::No, partition: None };
         let owned = recover::own_store(&store, &opening).unwrap();
         let outbound: Outbound = Box::new(|delivery| Err(Box::new(delivery)));
         let (runner, worker) = Runner::stepped(owned, Deliveries::new(outbound)).unwrap();
