@@ -27,9 +27,11 @@ const TRIAL: u64 = 40_000;
 const UNREAD: usize = 1 << 16;
 /// Into how many parts the time is divided; the first and the last are compared.
 const PARTS: u64 = 4;
-/// Of as many calls one sends a customer through the welcome series, one lets a customer wait for a
-/// year, two are events with a payload, two change a customer, the rest enrol nobody.
+/// Of as many calls two make a customer, one sends a customer through the welcome series, one lets a
+/// customer wait for a year, two are events with a payload, the rest hardly have any.
 const CYCLE: u64 = 10;
+/// The first call of them that begins a series.
+const SIGNUP: u64 = 2;
 
 /// The figures of one run.
 #[derive(Debug, Clone, Serialize)]
@@ -93,7 +95,7 @@ pub fn mixed(place: Place<'_>, seconds: u64, rate: Option<u64>) -> Result<Mixed,
     let before = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
     let empty = machine::bytes_of(&data);
     let parts = run(&onward, &data, rate, calls)?;
-    let ended = calls.div_ceil(CYCLE);
+    let ended = series_in(calls);
     throughput::wait_for_the_end(&onward, ended)?;
     onward.close()?;
     let grown_bytes = machine::bytes_of(&data).saturating_sub(empty);
@@ -133,7 +135,7 @@ fn trial(data: &Path) -> Result<u64, Error> {
     let onward = open(data)?;
     let started = SystemClock.now();
     closed_loop((0..TRIAL).map(|n| call(&onward, n)))?;
-    throughput::wait_for_the_end(&onward, TRIAL.div_ceil(CYCLE))?;
+    throughput::wait_for_the_end(&onward, series_in(TRIAL))?;
     let taken = SystemClock.now().since(started);
     onward.close()?;
     std::fs::remove_dir_all(data)
@@ -142,14 +144,21 @@ fn trial(data: &Path) -> Result<u64, Error> {
     Ok((TRIAL * 1_000_000 / micros / 2).max(1))
 }
 
+/// How many of so many calls begin a series.
+const fn series_in(calls: u64) -> u64 {
+    (calls + CYCLE - 1 - SIGNUP) / CYCLE
+}
+
 /// The n-th call.
 fn call(onward: &Onward, n: u64) -> Result<Ticket<Answer>, crate::Error> {
-    let (customer, known) = (load::anywhere(n), load::anywhere(n / 2));
+    // Two customers, of whom one goes through the series and one waits.
+    let new = |n: u64| load::anywhere(n);
+    let known = load::anywhere(n / 2);
     match n % CYCLE {
-        0 => onward.track(load::event("signup", n, customer, PAYLOAD_BYTES)),
-        1 => onward.track(load::event("wait", n, customer, 0)),
-        2 | 3 => onward.track(load::event("browse", n, known, PAYLOAD_BYTES)),
-        4 | 5 => onward.upsert_customer(load::customer(customer, ATTRIBUTE_BYTES)),
+        0 | 1 => onward.upsert_customer(load::customer(new(n), ATTRIBUTE_BYTES)),
+        SIGNUP => onward.track(load::event("signup", n, new(n - SIGNUP), PAYLOAD_BYTES)),
+        3 => onward.track(load::event("wait", n, new(n - 2), 0)),
+        4 | 5 => onward.track(load::event("browse", n, known, PAYLOAD_BYTES)),
         _ => onward.track(load::event("visit", n, known, 0)),
     }
 }

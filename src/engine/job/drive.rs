@@ -10,15 +10,12 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::{
-    Error, Plan, RejectedLine, Summary,
-    feed::{Feed, Next, leap},
+    Error, Finished, Plan, Progress, Summary,
+    feed::Feed,
+    read::{Next, leap},
 };
 use crate::{
-    base::{
-        Clock, DeliveryId, Lsn, Timestamp,
-        limits::{CLOCK_AHEAD_MAX, REJECTED_SHOWN},
-        planted::is_planted,
-    },
+    base::{Clock, DeliveryId, Lsn, Timestamp, limits::CLOCK_AHEAD_MAX, planted::is_planted},
     engine::{
         recover::{self, Opening},
         runner::{Outbound, Report, Runner},
@@ -47,32 +44,6 @@ impl std::fmt::Debug for Pace {
             Self::Virtual => "Virtual",
             Self::Real(_) => "Real",
         })
-    }
-}
-
-/// How far a job is.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// Bytes of input read by this run.
-    pub bytes_read: u64,
-    /// Bytes of input that were left when it began.
-    pub bytes_total: u64,
-    /// The instant being worked off.
-    pub now: Timestamp,
-    /// Records so far, in this run.
-    pub records: u64,
-}
-
-impl Progress {
-    /// The two partitions of a job together.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            bytes_read: self.bytes_read + other.bytes_read,
-            bytes_total: self.bytes_total + other.bytes_total,
-            now: self.now.max(other.now),
-            records: self.records + other.records,
-        }
     }
 }
 
@@ -442,27 +413,3 @@ impl Drive {
 }
 
 const COMMIT_ENDS: &str = "the commit thread reports its failure before it ends";
-
-/// What a job leaves behind.
-#[derive(Debug)]
-pub struct Finished {
-    /// What happened, counted.
-    pub summary: Summary,
-    /// The first lines that were refused in this run.
-    pub rejected: Vec<RejectedLine>,
-    /// How many lines of the inputs given were refused, in this run or an earlier one.
-    pub rejected_in_inputs: u64,
-}
-
-impl Finished {
-    /// Adds what another partition of the same directory leaves behind.
-    #[must_use]
-    pub fn and(mut self, other: Self) -> Self {
-        self.summary = self.summary.and(other.summary);
-        self.rejected.extend(other.rejected);
-        self.rejected.sort_by_key(|it| it.line);
-        self.rejected.truncate(REJECTED_SHOWN);
-        self.rejected_in_inputs += other.rejected_in_inputs;
-        self
-    }
-}

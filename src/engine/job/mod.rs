@@ -2,11 +2,14 @@
 
 mod drive;
 mod feed;
+mod finished;
 mod lines;
+mod read;
 mod summary;
 
-pub use drive::{Drive, Finished, Pace, Progress};
+pub use drive::{Drive, Pace};
 pub use feed::{Files, Plan, RejectedLine};
+pub use finished::{Finished, Progress};
 pub use summary::{StepSummary, Summary};
 
 use std::{io, path::PathBuf};
