@@ -358,7 +358,7 @@ pub(super) fn replay_log(
             since_eviction += 1;
         }
         if since_eviction >= EVICT_EVERY {
-            state.table.evict(limits.cache_bytes, limits.cache_pages);
+            state.table.evict(limits.cache_bytes, limits.cache_pages, usize::MAX);
             since_eviction = 0;
         }
     }

@@ -67,7 +67,7 @@ impl<'a> Rows<'a> {
 
     fn fill(&mut self) -> store::Result<bool> {
         let Some(from) = self.from.take() else { return Ok(false) };
-        self.table.evict(self.limits.cache_bytes, self.limits.cache_pages);
+        self.table.evict(self.limits.cache_bytes, self.limits.cache_pages, usize::MAX);
         let rows = self.table.scan(self.store, &from, None, BATCH_ROWS)?;
         // The least key above the last one.
         let next = |key: &Key| [&key[..], &[0]].concat();

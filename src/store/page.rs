@@ -74,7 +74,7 @@ pub struct Page<R> {
     rows: Vec<Arc<Slot<R>>>,
     bytes: usize,
     memory: usize,
-    /// Where whoever writes the page leaves what is stored now; a page that changes lets go of it.
+    /// Where whoever writes the page leaves what is stored then, since it began to change.
     written: Option<Arc<OnceLock<Entries>>>,
 }
 
@@ -191,7 +191,6 @@ impl<R: Row> Page<R> {
     pub(super) fn change(&mut self, lsn: Lsn, key: &[u8], change: impl FnOnce(&mut Option<R>)) {
         assert!(self.lsn <= lsn, "records are applied in order");
         self.lsn = lsn;
-        self.written = None;
         let at = match self.find(key) {
             Ok(at) => at,
             Err(at) => {
@@ -228,6 +227,7 @@ impl<R: Row> Page<R> {
         let at = self.rows.partition_point(|slot| *slot.key < *lower);
         let (heads, rows) = (self.heads.split_off(at), self.rows.split_off(at));
         let mut right = Self::of(lower, self.lsn, above);
+        right.begin_change();
         (right.heads, right.rows) = (heads, rows);
         right.count();
         self.stored = below;
@@ -274,25 +274,23 @@ impl<R: Row> Page<R> {
         }
     }
 
-    /// Lets go of rows that are no other than the stored ones.
+    /// Lets go of rows that are no other than the stored ones. Whoever calls this knows that the page
+    /// has not changed since it was written, if it was.
     pub(super) fn cool(&mut self) {
+        let written = self.written.take();
+        if let Some(stored) = written.as_ref().and_then(|it| it.get()) {
+            *self = Self::of(std::mem::take(&mut self.lower), self.lsn, stored.clone());
+            return;
+        }
         self.rows.retain(|slot| slot.is_changed);
         self.heads.clear();
         self.heads.extend(self.rows.iter().map(|slot| head_of(&slot.key)));
         self.count();
     }
 
-    /// A checkpoint takes the page: what it writes is what is stored from then on.
-    pub(super) fn begin_writing(&mut self) {
+    /// The page is about to change: what is written of it now will not be what it says.
+    pub(super) fn begin_change(&mut self) {
         self.written = Some(Arc::default());
-    }
-
-    /// The checkpoint is recorded; the page has not changed since it was taken.
-    pub(super) fn end_writing(&mut self) {
-        let written = self.written.take();
-        if let Some(stored) = written.as_ref().and_then(|it| it.get()) {
-            *self = Self::of(std::mem::take(&mut self.lower), self.lsn, stored.clone());
-        }
     }
 
     fn put(&mut self, at: usize, slot: Slot<R>) {

@@ -134,8 +134,12 @@ impl<R: Row> Table<R> {
             State::Writing => self.copied_bytes += before,
             State::Dirty => self.dirty_bytes -= before,
         }
-        slot.state = State::Dirty;
-        Arc::make_mut(&mut slot.page).change(lsn, key, change);
+        let page = Arc::make_mut(&mut slot.page);
+        if slot.state != State::Dirty {
+            slot.state = State::Dirty;
+            page.begin_change();
+        }
+        page.change(lsn, key, change);
         let after = slot.page.memory();
         self.dirty_bytes += after;
         self.resident_bytes = self.resident_bytes - before + after;
@@ -188,7 +192,6 @@ impl<R: Row> Table<R> {
             State::Writing => panic!("a checkpoint ends before the next one begins"),
             State::Dirty => {
                 slot.state = State::Writing;
-                Arc::make_mut(&mut slot.page).begin_writing();
                 taken.push(Arc::clone(&slot.page));
             }
         });
@@ -206,23 +209,21 @@ impl<R: Row> Table<R> {
                 || is_planted!("stale_cache_after_eviction") && state == State::Dirty
         };
         for slot in self.slots.iter_mut().filter(|slot| is_written(slot.state)) {
-            if slot.state == State::Writing {
-                let before = slot.page.memory();
-                Arc::make_mut(&mut slot.page).end_writing();
-                self.resident_bytes = self.resident_bytes - before + slot.page.memory();
-            }
             slot.state = State::Clean;
             self.clean_pages += 1;
         }
         self.copied_bytes = 0;
     }
 
-    /// Forgets clean pages until the bounds hold or only changed ones are left; of those that were
-    /// used since the last call that came past them only the rows in use go.
-    pub fn evict(&mut self, cache_bytes: usize, cache_pages: usize) {
+    /// Forgets clean pages until the bounds hold or only changed ones are left, but looks at no more
+    /// pages than so many; of those that were used since the last call that came past them only the
+    /// rows in use go.
+    pub fn evict(&mut self, cache_bytes: usize, cache_pages: usize, mut looks: usize) {
         while self.clean_pages > 0
+            && looks > 0
             && (cache_bytes < self.resident_bytes() || cache_pages < self.slots.len())
         {
+            looks -= 1;
             let Some(lower) = self.victim() else {
                 continue;
             };

@@ -183,17 +183,18 @@ proptest! {
                 }
                 1 => page.cool(),
                 2 => {
-                    page.begin_writing();
                     encode_page(&page, Timestamp::EPOCH);
-                    page.end_writing();
+                    page.cool();
                 }
                 3 | 4 => {
                     page.read(&key).unwrap();
+                    page.begin_change();
                     put(&mut page, lsn, &key, tally(sum, b"abc"));
                     model.insert(key, tally(sum, b"abc"));
                 }
                 _ => {
                     page.read(&key).unwrap();
+                    page.begin_change();
                     page.change(Lsn(lsn), &key, |row| *row = None);
                     model.remove(&key);
                 }

@@ -124,7 +124,7 @@ impl World {
                 }
             }
             Op::Evict(bytes, pages) => {
-                self.table.evict(bytes, pages);
+                self.table.evict(bytes, pages, usize::MAX);
                 let fits = self.table.resident_bytes() <= bytes;
                 let few = self.table.resident_pages() <= pages;
                 let clean = self.table.slots.iter().any(|slot| slot.state == State::Clean);
@@ -195,7 +195,7 @@ fn what_is_not_resident_is_missing_and_absence_is_known() {
     table.fetch(&store, [b"a"]).unwrap();
     assert_eq!(table.get(b"a"), Found::Absent);
     assert_eq!((table.resident_pages(), table.dirty_bytes()), (1, 0));
-    table.evict(0, 0);
+    table.evict(0, 0, usize::MAX);
     assert_eq!(table.get(b"a"), Found::Missing);
     assert_eq!((table.resident_pages(), table.resident_bytes()), (0, 0));
 }
@@ -211,14 +211,14 @@ fn a_used_page_outlives_an_unused_one() {
     let pages = world.table.resident_pages();
     assert_eq!(pages, 4);
     // All were used, so the first round spares them once, and the second begins after the first.
-    world.table.evict(usize::MAX, pages - 1);
+    world.table.evict(usize::MAX, pages - 1, usize::MAX);
     let is_there = |world: &World, key: u8| world.table.slots.covering(&[key]).is_some();
     assert!(!is_there(&world, 0));
     assert!(is_there(&world, 1));
     assert_eq!(world.table.get(&[1]), Found::Missing, "its rows are let go of first");
     world.table.fetch(&world.store, [[1]]).unwrap();
     assert!(matches!(world.table.get(&[1]), Found::Row(_)));
-    world.table.evict(usize::MAX, pages - 2);
+    world.table.evict(usize::MAX, pages - 2, usize::MAX);
     assert!(!is_there(&world, 2));
     assert!(is_there(&world, 1));
 }

@@ -84,7 +84,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let seconds = started.elapsed().as_secs_f64();
     let steps = STEPS.load(Ordering::Relaxed);
-    if steps < 5 * enrollments {
+    if steps != 5 * enrollments {
         return Err(format!("{steps} steps of {}", 5 * enrollments).into());
     }
     println!(
