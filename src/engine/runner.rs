@@ -32,6 +32,8 @@ use crate::{
 /// Pages that are looked at for room in the cache after a commit: more than come with one, and so few
 /// that they hold nobody up.
 const EVICTION_LOOKS: usize = 4_096;
+/// Pages that let go of their rows after a commit, at most.
+const COOLING_LOOKS: usize = 256;
 /// Bytes of log between two syncs.
 const BATCH_BYTES: usize = SYNC_BYTES_MAX - 2 * CHECKPOINT_SLICE_BYTES;
 /// How often the head is told that the engine is running, at least; far less than the clock may
@@ -360,7 +362,9 @@ impl Runner {
 
     fn evict(&mut self) {
         let limits = &self.partition.limits;
-        self.partition.state.table.evict(limits.cache_bytes, limits.cache_pages, EVICTION_LOOKS);
+        let table = &mut self.partition.state.table;
+        table.cool(COOLING_LOOKS);
+        table.evict(limits.cache_bytes, limits.cache_pages, EVICTION_LOOKS);
     }
 
     /// Hands out deliveries whose records are durable, as far as there is room.

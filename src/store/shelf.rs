@@ -72,6 +72,11 @@ impl<T: Stretch> Shelf<T> {
         self.places.get(*at)?.as_ref()
     }
 
+    /// How many places there are, taken or not.
+    pub(super) const fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// What is at this place, if anything is; `None` behind the last place.
     pub(super) fn at_place_mut(&mut self, place: usize) -> Option<Option<&mut T>> {
         self.places.get_mut(place).map(Option::as_mut)

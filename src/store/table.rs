@@ -73,6 +73,8 @@ pub struct Table<R> {
     clean_pages: usize,
     /// The place at which eviction goes on.
     hand: usize,
+    /// Places that may hold a page whose rows are still in use since it was written.
+    uncooled: usize,
 }
 
 impl<R: Row> Default for Table<R> {
@@ -91,6 +93,7 @@ impl<R: Row> Table<R> {
             dirty_bytes: 0,
             clean_pages: 0,
             hand: 0,
+            uncooled: 0,
         }
     }
 
@@ -213,6 +216,22 @@ impl<R: Row> Table<R> {
             self.clean_pages += 1;
         }
         self.copied_bytes = 0;
+        self.uncooled = self.slots.places();
+    }
+
+    /// Lets go of the rows of some pages that were written, a few at a time, because all at once would
+    /// hold up whoever waits.
+    pub fn cool(&mut self, mut looks: usize) {
+        while self.uncooled > 0 && looks > 0 {
+            looks -= 1;
+            self.uncooled -= 1;
+            let Some(Some(slot)) = self.slots.at_place_mut(self.uncooled) else { continue };
+            if slot.state == State::Clean {
+                let before = slot.page.memory();
+                Arc::make_mut(&mut slot.page).cool();
+                self.resident_bytes = self.resident_bytes - before + slot.page.memory();
+            }
+        }
     }
 
     /// Forgets clean pages until the bounds hold or only changed ones are left, but looks at no more

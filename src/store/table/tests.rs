@@ -124,6 +124,7 @@ impl World {
                 }
             }
             Op::Evict(bytes, pages) => {
+                self.table.cool(bytes % 5);
                 self.table.evict(bytes, pages, usize::MAX);
                 let fits = self.table.resident_bytes() <= bytes;
                 let few = self.table.resident_pages() <= pages;
