@@ -15,7 +15,7 @@ use crate::{
     },
     store::{
         self, ChunkBuilder, Directory, DirectoryFormat, Fold, Group, Inserted, LocalLog, Log,
-        RecordReader, Store, Tree, chunk, partitions,
+        RecordReader, Store, chunk, partitions,
     },
 };
 
@@ -50,9 +50,7 @@ impl Sizes {
         let store: Arc<dyn Store> = Directory::open_existing(dir)?.store();
         let missing = || store::Error::Missing { path: dir.to_owned() };
         let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
-        let first = store.above(Tree::Log, &[])?;
-        let partition = first.and_then(|(key, _)| key.first_chunk().copied());
-        let partition = PartitionId(partition.map_or(0, u16::from_be_bytes));
+        let partition = LocalLog::partition_in(&*store)?.unwrap_or_default();
         let log = LocalLog::new(store, partition);
         let mut sizes = Self::default();
         for group in RecordReader::new(&log, Fold::new(format.instance, partition)) {

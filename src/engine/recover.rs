@@ -47,6 +47,14 @@ pub struct Opening {
     pub partition: Option<PartitionId>,
 }
 
+impl Opening {
+    /// As the directory is, and as usual where it is new; where acknowledged records are gone it is
+    /// refused.
+    pub const fn new(instance: InstanceId, limits: Limits) -> Self {
+        Self { instance, store: None, limits, accept_loss: AcceptLoss::No, partition: None }
+    }
+}
+
 /// What to do where the log ends before what was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AcceptLoss {
@@ -190,19 +198,12 @@ struct Sought<'a> {
 
 /// Whose log it is that is opened.
 fn check_partition(store: &dyn Store, opening: &Opening) -> store::Result<PartitionId> {
-    match (partition_of(store)?, opening.partition) {
+    match (LocalLog::partition_in(store)?, opening.partition) {
         (Some(PartitionId(found)), Some(PartitionId(expected))) if found != expected => {
             Err(store::Error::OtherPartition { path: store.path().to_owned(), found, expected })
         }
         (found, expected) => Ok(found.or(expected).unwrap_or_default()),
     }
-}
-
-/// Whose log is in a store; none where it has not begun.
-pub(super) fn partition_of(store: &dyn Store) -> store::Result<Option<PartitionId>> {
-    let first = store.above(Tree::Log, &[])?;
-    let number = first.as_ref().and_then(|(key, _)| key.first_chunk());
-    Ok(number.map(|number| PartitionId(u16::from_be_bytes(*number))))
 }
 
 /// What became of projections that are doubtful.
@@ -279,7 +280,8 @@ pub(super) fn read_open(
     check_format(&*store, state.as_ref())?;
     let missing = || store::Error::Missing { path: dir.to_owned() };
     let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
-    let (instance, partition) = (format.instance, partition_of(&*store)?.unwrap_or_default());
+    let (instance, partition) =
+        (format.instance, LocalLog::partition_in(&*store)?.unwrap_or_default());
     let sought = Sought { dir, instance, partition, head: state.as_ref() };
     let (store, are_made) =
         if opened.is_doubtful() { look_apart(store, &sought, limits)? } else { (store, false) };

@@ -214,13 +214,10 @@ fn write(
 
 /// Goes on without what is lost, as an owner does who accepts it.
 fn record_loss(made: Directory, limits: &Limits) -> Result<(), Error> {
+    // The directory has its own identity.
     let opening = Opening {
-        // The directory has its own.
-        instance: InstanceId([0; 16]),
-        store: None,
-        limits: limits.clone(),
         accept_loss: AcceptLoss::Yes,
-        partition: None,
+        ..Opening::new(InstanceId([0; 16]), limits.clone())
     };
     let dir = made.path().to_owned();
     let watch = Watch::start(&dir, limits.stall)?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::{
-    AcceptLoss, Opening, Partition,
+    Opening, Partition,
     history::Logged,
     job::Drive,
     recover,
@@ -42,13 +42,7 @@ fn run(store: &Arc<Tapped>, limits: &Limits, job: &Job, part: usize) -> Ran {
     let files = job.write(part);
     let plan = files.plan();
     let instance = job.write(0).plan().instance();
-    let opening = Opening {
-        instance,
-        store: None,
-        limits: limits.clone(),
-        accept_loss: AcceptLoss::No,
-        partition: None,
-    };
+    let opening = Opening::new(instance, limits.clone());
     let (sender, receiver) = reports();
     let seed = job.seed;
     let outbound: Outbound = Box::new(move |delivery| {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     partition::Partition,
-    recover::{self, AcceptLoss, Opening, random_instance},
+    recover::{self, Opening, random_instance},
     restore,
     runner::Runner,
     state::State,
@@ -55,9 +55,7 @@ pub fn trim(
 ) -> store::Result<Trimmed> {
     Directory::check_has_store(dir)?;
     let limits = Limits { keep_log: None, ..limits.clone() };
-    let accept_loss = AcceptLoss::No;
-    let opening =
-        Opening { instance: random_instance(), store: None, limits, accept_loss, partition: None };
+    let opening = Opening::new(random_instance(), limits);
     let owned = recover::own(dir, &opening)?;
     let mut runner = Runner::start(owned, Box::new(|delivery| Err(Box::new(delivery))))?;
     runner.hold_deliveries();

@@ -39,6 +39,13 @@ impl LocalLog {
         Self { store, partition }
     }
 
+    /// Whose log is in `store`; none where it has not begun.
+    pub fn partition_in(store: &dyn Store) -> Result<Option<PartitionId>, Error> {
+        let first = store.above(Tree::Log, &[])?;
+        let number = first.as_ref().and_then(|(key, _)| key.first_chunk::<PARTITION_BYTES>());
+        Ok(number.map(|number| PartitionId(u16::from_be_bytes(*number))))
+    }
+
     fn key(&self, position: u64) -> [u8; 10] {
         let mut key = [0; 10];
         let (partition, place) =

@@ -62,6 +62,15 @@ impl<R: Row> Stretch for Slot<R> {
     }
 }
 
+impl<R: Row> Slot<R> {
+    /// Lets go of the rows of a clean page, which counts among so many bytes.
+    fn cool(&mut self, resident_bytes: &mut usize) {
+        let before = self.page.memory();
+        Arc::make_mut(&mut self.page).cool();
+        *resident_bytes = *resident_bytes - before + self.page.memory();
+    }
+}
+
 /// The rows of one partition.
 #[derive(Debug)]
 pub struct Table<R> {
@@ -227,9 +236,7 @@ impl<R: Row> Table<R> {
             self.uncooled -= 1;
             let Some(Some(slot)) = self.slots.at_place_mut(self.uncooled) else { continue };
             if slot.state == State::Clean {
-                let before = slot.page.memory();
-                Arc::make_mut(&mut slot.page).cool();
-                self.resident_bytes = self.resident_bytes - before + slot.page.memory();
+                slot.cool(&mut self.resident_bytes);
             }
         }
     }
@@ -350,9 +357,7 @@ impl<R: Row> Table<R> {
         if !slot.used.replace(false) {
             return Some(slot.page.lower().clone());
         }
-        let before = slot.page.memory();
-        Arc::make_mut(&mut slot.page).cool();
-        self.resident_bytes = self.resident_bytes - before + slot.page.memory();
+        slot.cool(&mut self.resident_bytes);
         None
     }
 }

@@ -19,7 +19,7 @@ use onward::{
     base::{ContentHash, DeliveryId, Limits},
     delivery::Message,
     engine::{
-        AcceptLoss, Opening,
+        Opening,
         job::{Drive, Files, Plan},
         recover,
         runner::{Outbound, Report, reports},
@@ -157,13 +157,7 @@ fn play_run(
     files.customers = file("customers.ndjson", &run.customers);
     files.events = file("events.ndjson", &run.events);
     let plan = Plan::new(&files)?;
-    let opening = Opening {
-        instance: plan.instance(),
-        store: None,
-        limits: Limits::default(),
-        accept_loss: AcceptLoss::No,
-        partition: None,
-    };
+    let opening = Opening::new(plan.instance(), Limits::default());
     let (sender, receiver) = reports();
     let (script, messages) = (run.outcomes.clone(), Arc::clone(messages));
     let outbound: Outbound = Box::new(move |delivery: Delivery| {

@@ -12,7 +12,7 @@ use super::{Progress, Tell, check, open_empty, room_for, verify_made};
 use crate::{
     base::{InstanceId, Limits, Lsn, bytes::length_of},
     engine::{
-        recover::{self, AcceptLoss, Opening},
+        recover::{self, Opening},
         runner::{Outbound, Runner},
         watch::Watch,
     },
@@ -52,13 +52,7 @@ pub fn restore(
     let made = open_empty(&beside, kind, &lock)?;
     let copy = recover::random_instance();
     fill(&made, &backup, checked.instance, tell)?;
-    let opening = Opening {
-        instance: checked.instance,
-        store: None,
-        limits: limits.clone(),
-        accept_loss: AcceptLoss::No,
-        partition: None,
-    };
+    let opening = Opening::new(checked.instance, limits.clone());
     mark_as_copy(made.clone(), beside.made(), &opening, copy)?;
     made.close()?;
     tell(Progress { what: "verifying", done: 0, total: 0 });

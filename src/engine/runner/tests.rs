@@ -7,7 +7,7 @@ use crate::{
     base::{InstanceId, Limits},
     engine::{
         commit::Stepped,
-        recover::{self, AcceptLoss, Opening},
+        recover::{self, Opening},
     },
     machine::record::Source,
     model::CustomerUpdate,
@@ -16,13 +16,7 @@ use crate::{
 
 fn opening() -> Opening {
     let limits = Limits { checkpoint_records: 10, ..Limits::default() };
-    Opening {
-        instance: InstanceId([7; 16]),
-        store: None,
-        limits,
-        accept_loss: AcceptLoss::No,
-        partition: None,
-    }
+    Opening::new(InstanceId([7; 16]), limits)
 }
 
 fn no_workers() -> Outbound {

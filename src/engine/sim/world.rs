@@ -19,7 +19,7 @@ use super::{
 use crate::{
     base::{Clock, InstanceId, Lsn, Timestamp},
     engine::{
-        AcceptLoss, ClockCheck, Engine, Error, Opening,
+        ClockCheck, Engine, Error, Opening,
         commit::{Stepped, Worker},
         live::{Home, Live},
         recover::{self, Owned, Site},
@@ -359,13 +359,7 @@ impl World {
 
     fn start(&mut self, handle: &Arc<Handle>) -> Result<(), Error> {
         let limits = self.swarm.limits.clone();
-        let opening = Opening {
-            instance: INSTANCE,
-            store: None,
-            limits,
-            accept_loss: AcceptLoss::No,
-            partition: None,
-        };
+        let opening = Opening::new(INSTANCE, limits);
         let store: Arc<dyn Store> = Arc::<Handle>::clone(handle);
         let mut owned = recover::own_store(&store, &opening)?;
         self.check_owned(&mut owned)?;

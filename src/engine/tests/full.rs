@@ -209,13 +209,7 @@ pub(super) const FLOW: &[u8] = br#"{
 
 pub(super) fn opening() -> Opening {
     let limits = Limits { free_bytes_min: WATERMARK, checkpoint_records: 20, ..Limits::default() };
-    Opening {
-        instance: InstanceId([7; 16]),
-        store: None,
-        limits,
-        accept_loss: AcceptLoss::No,
-        partition: None,
-    }
+    Opening::new(InstanceId([7; 16]), limits)
 }
 
 impl Shop {

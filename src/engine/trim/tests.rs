@@ -82,13 +82,7 @@ fn written() -> MemoryStore {
     let store = MemoryStore::new();
     let shared: Arc<dyn Store> = Arc::new(store.clone());
     for day in 0..10 {
-        let opening = Opening {
-            instance: InstanceId([7; 16]),
-            store: None,
-            limits: limits(0),
-            accept_loss: AcceptLoss::No,
-            partition: None,
-        };
+        let opening = Opening::new(InstanceId([7; 16]), limits(0));
         let outbound: Outbound = Box::new(|delivery| Err(Box::new(delivery)));
         let owned = recover::own_store(&shared, &opening).unwrap();
         let (mut runner, _worker) = Runner::stepped(owned, Deliveries::new(outbound)).unwrap();

@@ -17,7 +17,7 @@ use onward::{
     base::{ContentHash, DeliveryId, InstanceId, Limits, Lsn, Span, Timestamp},
     delivery::Message,
     engine::{
-        AcceptLoss, Opening, copies,
+        Opening, copies,
         job::{Drive, Files, Plan},
         recover,
         runner::{Outbound, Report, reports},
@@ -90,13 +90,7 @@ fn go_on(data: &Path) -> BTreeSet<(DeliveryId, InstanceId)> {
         timer_span: Span::minutes(1),
         ..Limits::default()
     };
-    let opening = Opening {
-        instance: plan.instance(),
-        store: None,
-        limits,
-        accept_loss: AcceptLoss::No,
-        partition: None,
-    };
+    let opening = Opening::new(plan.instance(), limits);
     let (sender, receiver) = reports();
     let left = Arc::new(Mutex::new(BTreeSet::new()));
     let leaving = Arc::clone(&left);

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     base::{InstanceId, Limits, Lsn, Timestamp},
     engine::{
-        AcceptLoss, Error, Opening, Ticket, recover,
+        Error, Opening, Ticket, recover,
         runner::{Deliveries, Outbound, Runner},
     },
     machine::{input::Input, record::Source},
@@ -26,8 +26,7 @@ impl Bench {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let limits = Limits { checkpoint_records: 5, cache_bytes, ..Limits::default() };
         let instance = InstanceId([7; 16]);
-        let opening =
-            Opening { instance, store: None, limits, accept_loss: AcceptLoss::No, partition: None };
+        let opening = Opening::new(instance, limits);
         let owned = recover::own_store(&store, &opening).unwrap();
         let outbound: Outbound = Box::new(|delivery| Err(Box::new(delivery)));
         let (runner, worker) = Runner::stepped(owned, Deliveries::new(outbound)).unwrap();
