@@ -108,8 +108,7 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// As the lines of the first command say, without those that are wrong, and without events so old
-    /// that the last one lets their ids be forgotten: what is sent again is to be known again.
+    /// As the lines of the first command say, without those that are wrong.
     pub(crate) fn new(seed: u64, customers: u64, events: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let scale = Scale { customers, events: [events, 0], days: 0 };
@@ -118,8 +117,18 @@ impl Inputs {
         Self {
             definitions: read("definitions-1.json"),
             customers: parsed(&read("customers.ndjson"), CustomerUpdate::parse),
-            events: remembered(parsed(&read("events-1.ndjson"), Event::parse)),
+            events: parsed(&read("events-1.ndjson"), Event::parse),
         }
+    }
+
+    /// Without events so old that the last one lets their ids be forgotten: all of them can be sent
+    /// again, and are known.
+    pub(crate) fn remembered(seed: u64, customers: u64, events: u64) -> Self {
+        let mut inputs = Self::new(seed, customers, events);
+        let last = inputs.events.iter().filter_map(|it| it.time).max();
+        let age = |it: &Event| last.zip(it.time).map(|(last, time)| last.since(time));
+        inputs.events.retain(|it| age(it).is_none_or(|age| age < DEDUP_WINDOW));
+        inputs
     }
 
     /// Brings the definitions into force and the customers in.
@@ -129,13 +138,6 @@ impl Inputs {
         let tickets: Result<Vec<_>, Error> = self.customers.iter().map(upsert).collect();
         tickets?.into_iter().try_for_each(|ticket| ticket.wait().map(drop))
     }
-}
-
-fn remembered(mut events: Vec<Event>) -> Vec<Event> {
-    let last = events.iter().filter_map(|it| it.time).max();
-    let age = |it: &Event| last.zip(it.time).map(|(last, time)| last.since(time));
-    events.retain(|it| age(it).is_none_or(|age| age < DEDUP_WINDOW));
-    events
 }
 
 /// Lines that are what `parse` reads.

@@ -83,7 +83,7 @@ fn what_the_kernel_shows_after_a_failed_sync_is_not_trusted() {
     let seed = workload::seed();
     println!("SEED={seed}");
     let Some(mount) = Mount::cached() else { return };
-    let inputs = Inputs::new(seed, 4, EVENTS);
+    let inputs = Inputs::remembered(seed, 4, EVENTS);
     let (mut cases, mut shown_otherwise) = (0, 0);
     loop {
         let case = case(&mount, &inputs, cases);

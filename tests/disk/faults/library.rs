@@ -90,7 +90,7 @@ fn the_library_survives_every_failing_operation() {
     let seed = workload::seed();
     println!("SEED={seed}");
     let Some(mount) = Mount::new() else { return };
-    let inputs = Inputs::new(seed, 4, 6);
+    let inputs = Inputs::remembered(seed, 4, 6);
     for (kind, fault) in FAULTS {
         let mut count = 0;
         while case(&mount, &inputs, (kind, count, fault)) {
@@ -119,7 +119,7 @@ fn the_library_does_not_wait_for_ever_for_a_disk_that_hangs() {
     let seed = workload::seed();
     println!("SEED={seed}");
     let Some(mount) = Mount::new() else { return };
-    let inputs = Inputs::new(seed, 4, 6);
+    let inputs = Inputs::remembered(seed, 4, 6);
     let data = mount.join("data");
     let impatient = || Limits { stall: Span::millis(100), ..limits() };
     let mut random = Random(seed);
@@ -167,7 +167,7 @@ fn the_library_goes_on_by_itself_when_a_full_disk_has_room_again() {
     let seed = workload::seed();
     println!("SEED={seed}");
     let Some(mount) = Mount::new() else { return };
-    let inputs = Inputs::new(seed, 4, 30);
+    let inputs = Inputs::remembered(seed, 4, 30);
     let data = mount.join("data");
     let mut refusals = 0;
     for nth in 0..12 {

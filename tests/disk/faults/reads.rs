@@ -76,7 +76,7 @@ fn an_opening_that_cannot_read_changes_nothing() {
     let seed = workload::seed();
     println!("SEED={seed}");
     let Some(mount) = Mount::cached() else { return };
-    let inputs = Inputs::new(seed, 4, 12);
+    let inputs = Inputs::remembered(seed, 4, 12);
     let data = mount.join("data");
     let before = prepare(&data, &mount, &inputs, &inputs.events);
     for (kind, fault) in [BAD, LOOK] {
@@ -136,7 +136,7 @@ fn a_page_that_cannot_be_read_stops_the_engine_and_loses_nothing() {
     println!("SEED={seed}");
     // Nothing is kept in memory, so that the pages of customers are read from the disk.
     let Some(mount) = Mount::new() else { return };
-    let inputs = Inputs::new(seed, 800, 60);
+    let inputs = Inputs::remembered(seed, 800, 60);
     let mut count = 0;
     while fail_while_running(&mount, &inputs, count) {
         count += 1;
