@@ -66,6 +66,11 @@ impl Live {
     /// and what they have; none where it was stopped meanwhile.
     pub(super) fn await_room(self, cause: &store::Error) -> Result<Option<Self>, Error> {
         let mut full = self.run_out(cause)?;
+        // Nobody who closes an engine waits for room, which may never come.
+        if let Some(stop) = full.stop.take() {
+            full.refuse(Message::Stop(stop));
+            return Ok(None);
+        }
         let look = tick(LOOK_PERIOD);
         loop {
             select! {
