@@ -14,7 +14,6 @@ use crate::{
         present::Present,
         recover::{Opening, Owned, Site},
         runner::{Deliveries, Report, Runner},
-        ticket::Reply,
         watch::Watch,
     },
     store,
@@ -57,17 +56,17 @@ pub(in crate::engine) struct Full {
     /// The time of the last record.
     recorded: Timestamp,
     home: Home,
-    stop: Option<Reply<()>>,
 }
 
 impl Live {
     /// A write found no room, so nobody knows what of it is there. Whoever waits is told so, and
     /// whoever comes is told that there is no room. Gives the engine that goes on, with the workers
     /// and what they have; none where it was stopped meanwhile.
-    pub(super) fn await_room(self, cause: &store::Error) -> Result<Option<Self>, Error> {
+    pub(super) fn await_room(mut self, cause: &store::Error) -> Result<Option<Self>, Error> {
+        let stop = self.stop.take();
         let mut full = self.run_out(cause)?;
         // Nobody who closes an engine waits for room, which may never come.
-        if let Some(stop) = full.stop.take() {
+        if let Some(stop) = stop {
             full.refuse(Message::Stop(stop));
             return Ok(None);
         }
@@ -95,12 +94,12 @@ impl Live {
     /// Drops the partition.
     pub(in crate::engine) fn run_out(self, cause: &store::Error) -> Result<Full, Error> {
         warn!(%cause, "the disk is full: nothing is taken in or handed out until there is room");
-        let Self { runner, messages, reports, present, home, stop } = self;
+        let Self { runner, messages, reports, present, home, .. } = self;
         let gauge = Arc::clone(runner.gauge());
         let recorded = runner.partition.recorded_time();
         let deliveries = runner.into_deliveries();
         gauge.run_out(home.free_bytes()?);
-        Ok(Full { gauge, deliveries, messages, reports, present, recorded, home, stop })
+        Ok(Full { gauge, deliveries, messages, reports, present, recorded, home })
     }
 }
 
@@ -131,8 +130,8 @@ impl Full {
         owned: Owned,
         restart: impl FnOnce(Owned, Deliveries) -> store::Result<Runner>,
     ) -> Result<Live, Error> {
-        let Self { deliveries, messages, reports, present, home, stop, .. } = self;
+        let Self { deliveries, messages, reports, present, home, .. } = self;
         let runner = restart(owned, deliveries)?;
-        Ok(Live { runner, messages, reports, present, home, stop })
+        Ok(Live { runner, messages, reports, present, home, stop: None })
     }
 }

@@ -424,6 +424,36 @@ fn a_full_disk_does_not_keep_an_engine_from_stopping() {
 }
 
 #[test]
+fn a_stop_taken_in_before_a_failed_write_is_known_does_not_wait_for_room() {
+    let shop = Shop::open(&Disk::new());
+    shop.publish();
+    // A write is under way, and the thread of the engine is held up behind it.
+    let writing = shop.disk.hang(Asked::Write);
+    let waiting = shop.signup("e1");
+    pause();
+    let (hold, held) = bounded::<Infallible>(0);
+    let query = shop.engine.query(move |_| Ok(held.recv().is_err())).unwrap();
+    pause();
+    let writes = shop.disk.writes();
+    shop.disk.fill_after(0);
+    drop(writing);
+    while shop.disk.writes() == writes {
+        pause();
+    }
+    let (said, closed) = bounded(1);
+    let engine = shop.engine;
+    let closing = std::thread::spawn(move || said.send(engine.close()));
+    pause();
+    // It takes in the stop first, and then hears of the write.
+    drop(hold);
+    let closed = closed.recv_timeout(PATIENCE).expect("closing ends without room");
+    assert!(matches!(closed, Err(Error::NoSpace(_))), "{closed:?}");
+    assert!(matches!(waiting.wait(), Err(Error::Unknown)));
+    assert!(matches!(query.wait(), Err(Error::Unknown)));
+    closing.join().unwrap().unwrap();
+}
+
+#[test]
 fn any_other_failed_write_stops_the_engine_for_good() {
     let shop = Shop::open(&Disk::new());
     shop.publish();
