@@ -2,7 +2,7 @@
 //! not depend on it, and replaying it gives the live state.
 
 mod crash;
-mod full;
+pub(super) mod full;
 mod hang;
 mod leap;
 mod workload;

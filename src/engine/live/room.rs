@@ -135,3 +135,6 @@ impl Full {
         Ok(Live { runner, messages, reports, present, home, stop: None })
     }
 }
+
+#[cfg(test)]
+mod tests;

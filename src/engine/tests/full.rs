@@ -32,7 +32,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// A disk in memory that has no room from the n-th write on, until it gets some. After an error
 /// what was not synced is gone, as it may be when the directory is opened again.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(in crate::engine) struct Disk {
     inner: Mutex<MemoryStore>,
     /// Writes and syncs that still have room.
     room: AtomicU64,
@@ -49,7 +49,7 @@ pub(super) enum Asked {
 }
 
 impl Disk {
-    pub(super) fn new() -> Arc<Self> {
+    pub(in crate::engine) fn new() -> Arc<Self> {
         let inner = Mutex::new(MemoryStore::new());
         let (room, writes) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
         let (is_broken, hangs) = (AtomicBool::new(false), Mutex::new(None));
@@ -63,7 +63,7 @@ impl Disk {
     }
 
     /// The write after so many finds no room.
-    fn fill_after(&self, writes: u64) {
+    pub(in crate::engine) fn fill_after(&self, writes: u64) {
         self.room.store(self.writes() + writes, Ordering::SeqCst);
     }
 
@@ -169,10 +169,10 @@ impl Store for Disk {
 }
 
 /// A clock that a test owns.
-struct Manual(AtomicU64);
+pub(in crate::engine) struct Manual(AtomicU64);
 
 impl Manual {
-    fn new() -> Arc<Self> {
+    pub(in crate::engine) fn new() -> Arc<Self> {
         Arc::new(Self(AtomicU64::new(1_800_000_000_000_000)))
     }
 
@@ -207,7 +207,7 @@ pub(super) const FLOW: &[u8] = br#"{
             { "id": "second", "step_order": 3, "step_type": "SEND_EMAIL",
               "config": { "subject": "Bye", "text": "Bye." } }] }] }"#;
 
-pub(super) fn opening() -> Opening {
+pub(in crate::engine) fn opening() -> Opening {
     let limits = Limits { free_bytes_min: WATERMARK, checkpoint_records: 20, ..Limits::default() };
     Opening::new(InstanceId([7; 16]), limits)
 }
@@ -421,36 +421,6 @@ fn a_full_disk_does_not_keep_an_engine_from_stopping() {
     shop.disk.set_free(0);
     shop.await_refusal();
     shop.check(&["e1"]);
-}
-
-#[test]
-fn a_stop_taken_in_before_a_failed_write_is_known_does_not_wait_for_room() {
-    let shop = Shop::open(&Disk::new());
-    shop.publish();
-    // A write is under way, and the thread of the engine is held up behind it.
-    let writing = shop.disk.hang(Asked::Write);
-    let waiting = shop.signup("e1");
-    pause();
-    let (hold, held) = bounded::<Infallible>(0);
-    let query = shop.engine.query(move |_| Ok(held.recv().is_err())).unwrap();
-    pause();
-    let writes = shop.disk.writes();
-    shop.disk.fill_after(0);
-    drop(writing);
-    while shop.disk.writes() == writes {
-        pause();
-    }
-    let (said, closed) = bounded(1);
-    let engine = shop.engine;
-    let closing = std::thread::spawn(move || said.send(engine.close()));
-    pause();
-    // It takes in the stop first, and then hears of the write.
-    drop(hold);
-    let closed = closed.recv_timeout(PATIENCE).expect("closing ends without room");
-    assert!(matches!(closed, Err(Error::NoSpace(_))), "{closed:?}");
-    assert!(matches!(waiting.wait(), Err(Error::Unknown)));
-    assert!(matches!(query.wait(), Err(Error::Unknown)));
-    closing.join().unwrap().unwrap();
 }
 
 #[test]
