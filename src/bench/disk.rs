@@ -36,6 +36,8 @@ pub struct Disk {
     pub enrollments: u64,
     /// Records of all this.
     pub records: u64,
+    /// Bytes of the log before its chunks were compressed, headers included, per record.
+    pub plain_bytes_per_record: f64,
     /// Bytes of the log, chunk headers included, per record.
     pub log_bytes_per_record: f64,
     /// The same per step transition.
@@ -66,12 +68,12 @@ pub fn disk(place: Place<'_>, enrollments: u64) -> Result<Disk, Error> {
     let before = machine::written_bytes();
     throughput::run(&scratch, enrollments, 1)?;
     let written = machine::written_bytes().zip(before).map(|(after, before)| after - before);
-    let sizes = floor::Sizes::read(&data, Lsn::ZERO)?;
+    let bare = floor::Bare::read(&data, Lsn::ZERO)?;
     let kept_bytes = machine::bytes_of(&data);
     let store = Directory::open_existing(&data)?;
     let (rows, timers) = (bytes_in(&*store, Tree::Rows)?, bytes_in(&*store, Tree::Timers)?);
     store.close()?;
-    let encoded = float(sizes.chunk_bytes + rows + timers);
+    let encoded = float(bare.chunk_bytes + rows + timers);
     let each = |bytes: u64| float(bytes) / float(enrollments * throughput::STEPS);
     age(&data)?;
     trim(&data, &Limits::default(), KEEP, None)?;
@@ -82,9 +84,10 @@ pub fn disk(place: Place<'_>, enrollments: u64) -> Result<Disk, Error> {
         scenario: "disk",
         ground,
         enrollments,
-        records: sizes.count(),
-        log_bytes_per_record: float(sizes.chunk_bytes) / float(sizes.count().max(1)),
-        log_bytes_per_transition: each(sizes.chunk_bytes),
+        records: bare.count(),
+        plain_bytes_per_record: float(bare.plain_bytes) / float(bare.count().max(1)),
+        log_bytes_per_record: float(bare.chunk_bytes) / float(bare.count().max(1)),
+        log_bytes_per_transition: each(bare.chunk_bytes),
         row_bytes_per_transition: each(rows),
         timer_bytes_per_transition: each(timers),
         written_ratio: written.map(|written| float(written) / encoded),

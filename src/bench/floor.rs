@@ -1,4 +1,4 @@
-//! Floors: the same records, number and sizes, without an engine above them. A figure says little
+//! Floors: the same records and bytes, without an engine above them. A figure says little
 //! by itself on a machine that is noisy or shared; its ratio to these, taken in the same run, does.
 
 use std::{fs::File, io::Write, path::Path, sync::Arc};
@@ -11,11 +11,11 @@ use crate::{
     base::{
         Clock, InstanceId, Limits, Lsn, PartitionId, Timestamp,
         bytes::length_of,
-        limits::{CHECKPOINT_SLICE_BYTES, RECORD_BYTES_MAX, SYNC_BYTES_MAX},
+        limits::{CHECKPOINT_SLICE_BYTES, SYNC_BYTES_MAX},
     },
     store::{
         self, ChunkBuilder, Directory, DirectoryFormat, Fold, Group, Inserted, LocalLog, Log,
-        RecordReader, Store, chunk, partitions,
+        Record, RecordReader, Store, chunk, partitions,
     },
 };
 
@@ -23,75 +23,73 @@ use crate::{
 pub(super) const BATCH_BYTES: usize = SYNC_BYTES_MAX - 2 * CHECKPOINT_SLICE_BYTES;
 pub(super) const PARTITION: PartitionId = PartitionId(0);
 
-/// The sizes of a log's record bodies.
+/// The records of a log in chunks of their own, as full as they may be: the bytes of a floor.
 #[derive(Debug, Default)]
-pub(super) struct Sizes {
-    bodies: Vec<u32>,
-    /// Bytes of all of them in chunks, framing included.
+pub(super) struct Bare {
+    chunks: Vec<Vec<u8>>,
+    records: u64,
+    /// Bytes of all chunks, headers included.
     pub(super) chunk_bytes: u64,
+    /// The same before compression.
+    pub(super) plain_bytes: u64,
 }
 
-impl Sizes {
+impl Bare {
     /// Of the records of each partition that come after what it had.
     pub(super) fn read_all(dir: &Path, before: &[Lsn]) -> Result<Self, Error> {
         let count = u16::try_from(before.len()).expect("partitions are bounded");
-        let mut sizes = Self::default();
+        let mut bare = Self::default();
         for (number, after) in (0..count).zip(before) {
-            let place = partitions::place(dir, PartitionId(number), count);
-            let Self { bodies, chunk_bytes } = Self::read(&place, *after)?;
-            sizes.bodies.extend(bodies);
-            sizes.chunk_bytes += chunk_bytes;
+            bare.read_more(&partitions::place(dir, PartitionId(number), count), *after)?;
         }
-        Ok(sizes)
+        Ok(bare)
     }
 
     /// Of the records after `after` in the directory of one partition.
     pub(super) fn read(dir: &Path, after: Lsn) -> Result<Self, Error> {
+        let mut bare = Self::default();
+        bare.read_more(dir, after)?;
+        Ok(bare)
+    }
+
+    fn read_more(&mut self, dir: &Path, after: Lsn) -> Result<(), Error> {
         let store: Arc<dyn Store> = Directory::open_existing(dir)?.store();
         let missing = || store::Error::Missing { path: dir.to_owned() };
         let format = DirectoryFormat::load(&*store)?.ok_or_else(missing)?;
         let partition = LocalLog::partition_in(&*store)?.unwrap_or_default();
         let log = LocalLog::new(store, partition);
-        let mut sizes = Self::default();
+        let mut fold = owned();
+        let mut open = None;
         for group in RecordReader::new(&log, Fold::new(format.instance, partition)) {
             for record in group?.iter().filter(|record| after < record.lsn) {
-                let bytes = u32::try_from(record.body.len()).expect("a record is far below 4 GiB");
-                sizes.bodies.push(bytes);
+                self.push(&mut fold, &mut open, record);
             }
         }
-        sizes.chunk_bytes = sizes.chunks().map(|(_, bytes)| length_of(&bytes)).sum();
-        Ok(sizes)
+        self.seal(&mut fold, open);
+        Ok(())
+    }
+
+    fn push(&mut self, fold: &mut Fold, open: &mut Option<ChunkBuilder>, record: &Record) {
+        let limit = Limits::default().chunk_bytes;
+        let is_full =
+            |it: &mut ChunkBuilder| limit <= it.len_bytes() || !it.has_room(record.body.len());
+        self.seal(fold, open.take_if(is_full));
+        let open = open.get_or_insert_with(|| ChunkBuilder::new(record.time));
+        open.push(record.time, record.kind, record.version, &record.body);
+        self.records += 1;
+    }
+
+    fn seal(&mut self, fold: &mut Fold, full: Option<ChunkBuilder>) {
+        let Some(full) = full else { return };
+        self.plain_bytes += u64::try_from(full.len_bytes()).expect("a chunk is far below 4 GiB");
+        let (_, bytes) = fold.seal(full, Group::Ends);
+        self.chunk_bytes += length_of(&bytes);
+        self.chunks.push(bytes);
     }
 
     pub(super) fn count(&self) -> u64 {
-        u64::try_from(self.bodies.len()).expect("an address space is at most 64 bits wide")
+        self.records
     }
-
-    /// Chunks of records of these sizes, with their positions, as an owner seals them.
-    fn chunks(&self) -> impl Iterator<Item = (u64, Vec<u8>)> {
-        let limit = Limits::default().chunk_bytes;
-        let mut bodies = self.bodies.iter().copied().peekable();
-        let mut fold = owned();
-        std::iter::from_fn(move || {
-            bodies.peek()?;
-            let mut open = ChunkBuilder::new(Timestamp::EPOCH);
-            while open.len_bytes() < limit
-                && let Some(bytes) = bodies.next_if(|it| open.has_room(length(*it)))
-            {
-                open.push(Timestamp::EPOCH, 1, 1, filler(length(bytes)));
-            }
-            Some(fold.seal(open, Group::Ends))
-        })
-    }
-}
-
-fn length(bytes: u32) -> usize {
-    usize::try_from(bytes).expect("an address space is at least 32 bits wide")
-}
-
-fn filler(bytes: usize) -> &'static [u8] {
-    static FILLER: [u8; RECORD_BYTES_MAX] = [0x5a; RECORD_BYTES_MAX];
-    FILLER.get(..bytes).expect("a record stays within its limit")
 }
 
 /// A fold whose owner has fenced at position 0.
@@ -120,12 +118,12 @@ impl Floors {
     /// Measures below `dir`.
     pub(super) fn measure(
         scratch: &Scratch,
-        sizes: &Sizes,
+        bare: &Bare,
         records_per_s: f64,
     ) -> Result<Self, Error> {
-        let floor = store_seconds(&scratch.data("floor")?, sizes, &SystemClock)?;
-        let raw = raw_seconds(&scratch.join("raw"), sizes, &SystemClock)?;
-        let (floor, raw) = (rate(sizes.count(), floor), rate(sizes.count(), raw));
+        let floor = store_seconds(&scratch.data("floor")?, bare, &SystemClock)?;
+        let raw = raw_seconds(&scratch.join("raw"), bare, &SystemClock)?;
+        let (floor, raw) = (rate(bare.count(), floor), rate(bare.count(), raw));
         Ok(Self {
             floor_records_per_s: floor,
             ratio_to_floor: records_per_s / floor,
@@ -135,15 +133,15 @@ impl Floors {
     }
 }
 
-/// Seconds to seal and append the records to a store of the same kind, synced after each batch.
-fn store_seconds(dir: &Path, sizes: &Sizes, clock: &dyn Clock) -> Result<f64, Error> {
+/// Seconds to append the chunks to a store of the same kind, synced after each batch.
+fn store_seconds(dir: &Path, bare: &Bare, clock: &dyn Clock) -> Result<f64, Error> {
     let store: Arc<dyn Store> = Directory::open(dir)?.store();
     let log = LocalLog::new(store, PARTITION);
     let started = clock.now();
     let mut unsynced = 0;
-    for (position, bytes) in sizes.chunks() {
+    for (position, bytes) in (0..).zip(&bare.chunks) {
         unsynced += bytes.len();
-        if log.submit(position, &bytes)? == Inserted::Occupied {
+        if log.submit(position, bytes)? == Inserted::Occupied {
             return Err(store::Error::Conflict { position }.into());
         }
         if unsynced >= BATCH_BYTES {
@@ -156,14 +154,14 @@ fn store_seconds(dir: &Path, sizes: &Sizes, clock: &dyn Clock) -> Result<f64, Er
 }
 
 /// Seconds to write the same chunks to a plain file, with an fdatasync after each batch.
-fn raw_seconds(path: &Path, sizes: &Sizes, clock: &dyn Clock) -> Result<f64, Error> {
+fn raw_seconds(path: &Path, bare: &Bare, clock: &dyn Clock) -> Result<f64, Error> {
     let failed = |source| Error::Directory { path: path.to_owned(), source };
     let mut file = File::create_new(path).map_err(failed)?;
     let started = clock.now();
     let mut unsynced = 0;
-    for (_, bytes) in sizes.chunks() {
+    for bytes in &bare.chunks {
         unsynced += bytes.len();
-        file.write_all(&bytes).map_err(failed)?;
+        file.write_all(bytes).map_err(failed)?;
         if unsynced >= BATCH_BYTES {
             file.sync_data().map_err(failed)?;
             unsynced = 0;
@@ -178,16 +176,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_hold_records_of_the_sizes_given() {
-        let bodies = vec![0, 10, 64 * 1024, 64 * 1024, 7, 100];
-        let sizes = Sizes { bodies: bodies.clone(), chunk_bytes: 0 };
+    fn chunks_hold_the_records_given() {
+        let bodies = [0, 10, 64 * 1024, 64 * 1024, 7, 100].map(|bytes| vec![0x5a; bytes]);
+        let mut bare = Bare::default();
+        let (mut fold, mut open) = (owned(), None);
+        for body in &bodies {
+            let time = Timestamp::EPOCH;
+            let record = Record { lsn: Lsn(1), time, kind: 1, version: 1, body: body.clone() };
+            bare.push(&mut fold, &mut open, &record);
+        }
+        bare.seal(&mut fold, open);
         let mut reader = owned();
         let mut found = Vec::new();
-        for (position, bytes) in sizes.chunks() {
-            let effect = reader.offer(position, chunk::decode(&bytes).unwrap()).unwrap();
+        for (position, bytes) in (1..).zip(&bare.chunks) {
+            let effect = reader.offer(position, chunk::decode(bytes).unwrap()).unwrap();
             let store::Effect::Records(records) = effect else { panic!("{effect:?}") };
-            found.extend(records.iter().map(|it| u32::try_from(it.body.len()).unwrap()));
+            found.extend(records.into_iter().map(|it| it.body));
         }
         assert_eq!(found, bodies);
+        assert_eq!(bare.count(), 6);
+        assert!(bare.chunk_bytes < bare.plain_bytes && 2 * 64 * 1024 < bare.plain_bytes);
     }
 }

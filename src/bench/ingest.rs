@@ -83,11 +83,11 @@ pub fn ingest(
     let (enrolling, before) = run("enrolling", &enrolling)?;
     let cpu = machine::thread_cpu_seconds().zip(cpu).map(|(after, before)| after - before);
     let rss_mib = machine::peak_rss_mib();
-    let sizes = floor::Sizes::read_all(&scratch.join("enrolling"), &before)?;
-    if sizes.count() != 3 * events {
-        return Err(Error::Incomplete { done: sizes.count() / 3, expected: events });
+    let bare = floor::Bare::read_all(&scratch.join("enrolling"), &before)?;
+    if bare.count() != 3 * events {
+        return Err(Error::Incomplete { done: bare.count() / 3, expected: events });
     }
-    let records_per_s = rate(sizes.count(), enrolling);
+    let records_per_s = rate(bare.count(), enrolling);
     Ok(Ingest {
         scenario: "ingest",
         ground,
@@ -98,7 +98,7 @@ pub fn ingest(
         stored_events_per_s: rate(events, stored),
         enrolling_events_per_s: rate(events, enrolling),
         records_per_s,
-        floors: Floors::measure(&scratch, &sizes, records_per_s)?,
+        floors: Floors::measure(&scratch, &bare, records_per_s)?,
         generator_cpu_s: cpu,
         rss_mib,
     })

@@ -99,7 +99,7 @@ pub fn mixed(place: Place<'_>, seconds: u64, rate: Option<u64>) -> Result<Mixed,
     throughput::wait_for_the_end(&onward, ended)?;
     onward.close()?;
     let grown_bytes = machine::bytes_of(&data).saturating_sub(empty);
-    let log_bytes = floor::Sizes::read(&data, before)?.chunk_bytes;
+    let log_bytes = floor::Bare::read(&data, before)?.chunk_bytes;
     let (early, late) = match (parts.first(), parts.last()) {
         (Some(early), Some(late)) => (*early, *late),
         _ => return Err(Error::Incomplete { done: 0, expected: ended }),

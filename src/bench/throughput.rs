@@ -95,8 +95,8 @@ pub fn throughput(
     let ground = Ground::of(&scratch);
     let data = scratch.join("data");
     let ran = run(&scratch, enrollments, partitions)?;
-    let sizes = floor::Sizes::read_all(&data, &ran.before)?;
-    let records = sizes.count();
+    let bare = floor::Bare::read_all(&data, &ran.before)?;
+    let records = bare.count();
     let records_per_s = rate(records, ran.series.seconds);
     Ok(Throughput {
         scenario: "throughput",
@@ -108,8 +108,8 @@ pub fn throughput(
         enrollments_per_s: rate(enrollments, ran.series.seconds),
         records_per_s,
         records,
-        bytes_per_record: float(sizes.chunk_bytes) / float(records.max(1)),
-        floors: Floors::measure(&scratch, &sizes, records_per_s)?,
+        bytes_per_record: float(bare.chunk_bytes) / float(records.max(1)),
+        floors: Floors::measure(&scratch, &bare, records_per_s)?,
         generator_cpu_s: ran.series.generator_cpu_s,
         rss_mib: ran.rss_mib,
     })

@@ -275,7 +275,8 @@ const MIXED: &str = fields!(
 
 const DISK: &str = fields!(
     "  enrollments, records    through the welcome series, and in the log for it, customers included
-  log_bytes_per_record    chunk headers included
+  plain_bytes_per_record  of the log before compression, chunk headers included
+  log_bytes_per_record    the same as stored
   log_bytes_per_transition, row_bytes_per_transition, timer_bytes_per_transition
                           encoded, per step that an enrollment left
   written_ratio           bytes written to the file system, as a multiple of log, rows and timers

@@ -5,7 +5,7 @@
 //! | 4 | magic `ONWD` |
 //! | 1 | format version, 1 |
 //! | 1 | kind: 1 fence, 2 data |
-//! | 1 | flags: bit 0 `continues`; the others are 0 |
+//! | 1 | flags: bit 0 `continues`, bit 1 `compressed`; the others are 0 |
 //! | 16, 2 | instance, partition |
 //! | 8, 8 | epoch and nonce of the owner |
 //! | 8 | `n`, dense over the effective chunks |
@@ -13,12 +13,17 @@
 //! | 8 | position of the fence that rules this chunk; of a fence, of the one before it |
 //! | 4 | number of records |
 //! | 8 | base time |
-//! | 4 | bytes of the records |
+//! | 4 | bytes of the records, as stored |
 //! | 4 | CRC-32C of the effective chunk before this one |
 //! | 4 | CRC-32C of everything else in this chunk |
 //!
 //! A record is kind (u16), version (u8), microseconds since the base time (varint), length
-//! (varint), body.
+//! (varint), body. Of a compressed chunk the records are stored as one block ([`packed`]), where that
+//! is smaller; every checksum is of what is stored.
+
+mod packed;
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +37,7 @@ use crate::base::{
 pub(super) const MAGIC: [u8; 4] = *b"ONWD";
 const VERSION: u8 = 1;
 const CONTINUES: u8 = 1;
+const COMPRESSED: u8 = 2;
 const CRC_BYTES: usize = 4;
 /// Bytes of the header up to its own checksum.
 const CHECKED_BYTES: usize = 85;
@@ -75,6 +81,8 @@ pub struct Header {
     pub kind: ChunkKind,
     /// The group at its end goes on in the next chunk.
     pub continues: bool,
+    /// The records are stored as a block.
+    pub compressed: bool,
     /// The directory it was written for.
     pub instance: InstanceId,
     /// The partition whose log this is.
@@ -93,7 +101,7 @@ pub struct Header {
     pub count: u32,
     /// The time that its records count from.
     pub base_time: Timestamp,
-    /// Bytes of the records.
+    /// Bytes of the records, as stored.
     pub length: u32,
     /// The checksum of the effective chunk before it.
     pub previous_crc: u32,
@@ -174,7 +182,7 @@ impl ChunkBuilder {
         self.bytes.len() + RECORD_EXTRA_MAX + body_bytes <= CHUNK_BYTES_MAX
     }
 
-    /// Bytes of the chunk so far, header included.
+    /// Bytes of the chunk so far, header included, before compression.
     pub fn len_bytes(&self) -> usize {
         self.bytes.len()
     }
@@ -192,7 +200,14 @@ impl ChunkBuilder {
     /// The bytes of the chunk.
     pub fn finish(self, stamp: &Stamp) -> Vec<u8> {
         assert!(self.count > 0, "a data chunk holds a record");
-        write(ChunkKind::Data, stamp, self.base_time, self.count, self.bytes)
+        let flags = if stamp.continues { CONTINUES } else { 0 };
+        let head = Head { kind: 2, flags, base_time: self.base_time, count: self.count };
+        let (_, records) = self.bytes.split_at(HEADER_BYTES);
+        let mut packed = vec![0; HEADER_BYTES];
+        if packed::pack(records, &mut packed) {
+            return sealed(&Head { flags: flags | COMPRESSED, ..head }, stamp, packed);
+        }
+        sealed(&head, stamp, self.bytes)
     }
 }
 
@@ -206,36 +221,34 @@ fn room_for_one() -> Vec<u8> {
 /// The bytes of a fence.
 pub fn fence(stamp: &Stamp, time: Timestamp) -> Vec<u8> {
     assert!(!stamp.continues, "a fence is no part of a group");
-    write(ChunkKind::Fence, stamp, time, 0, vec![0; HEADER_BYTES])
+    let head = Head { kind: 1, flags: 0, base_time: time, count: 0 };
+    sealed(&head, stamp, vec![0; HEADER_BYTES])
+}
+
+/// What a header has besides its stamp.
+struct Head {
+    kind: u8,
+    flags: u8,
+    base_time: Timestamp,
+    count: u32,
 }
 
 /// Fills in the header that `bytes` has room for.
-fn write(
-    kind: ChunkKind,
-    stamp: &Stamp,
-    base_time: Timestamp,
-    count: u32,
-    mut bytes: Vec<u8>,
-) -> Vec<u8> {
+fn sealed(head: &Head, stamp: &Stamp, mut bytes: Vec<u8>) -> Vec<u8> {
     let (room, records) = bytes
         .split_first_chunk_mut::<HEADER_BYTES>()
         .expect("the room for the header is there from the start");
     let length = u32::try_from(records.len()).expect("a chunk is far below 4 GiB");
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(&MAGIC);
-    header.push(VERSION);
-    header.push(match kind {
-        ChunkKind::Fence => 1,
-        ChunkKind::Data => 2,
-    });
-    header.push(if stamp.continues { CONTINUES } else { 0 });
+    header.extend_from_slice(&[VERSION, head.kind, head.flags]);
     header.extend_from_slice(&stamp.instance.0);
     header.extend_from_slice(&stamp.partition.0.to_be_bytes());
     for number in [stamp.epoch, stamp.nonce, stamp.n, stamp.first_lsn.0, stamp.fence] {
         header.extend_from_slice(&number.to_be_bytes());
     }
-    header.extend_from_slice(&count.to_be_bytes());
-    header.extend_from_slice(&base_time.micros().to_be_bytes());
+    header.extend_from_slice(&head.count.to_be_bytes());
+    header.extend_from_slice(&head.base_time.micros().to_be_bytes());
     header.extend_from_slice(&length.to_be_bytes());
     header.extend_from_slice(&stamp.previous_crc.to_be_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&header), records);
@@ -246,7 +259,9 @@ fn write(
 
 /// Reads a chunk, checksum first.
 pub fn decode(bytes: &[u8]) -> Result<Chunk, Malformed> {
-    let (header, mut reader) = open(bytes)?;
+    let (header, stored) = open(bytes)?;
+    let plain = if header.compressed { packed::unpack(stored)? } else { Cow::Borrowed(stored) };
+    let mut reader = Reader::new(&plain);
     let mut records = Vec::with_capacity(checked_count(&header, reader)?);
     let mut lsn = header.first_lsn;
     let mut time = header.base_time;
@@ -282,7 +297,8 @@ pub(super) fn stated_length(bytes: &[u8]) -> Option<usize> {
     usize::try_from(u32::from_be_bytes(*length)).ok()?.checked_add(HEADER_BYTES)
 }
 
-fn open(bytes: &[u8]) -> Result<(Header, Reader<'_>), Malformed> {
+/// The header and the records as stored, after checking the checksum of the whole.
+fn open(bytes: &[u8]) -> Result<(Header, &[u8]), Malformed> {
     let (checked, rest) = bytes.split_at_checked(CHECKED_BYTES).ok_or(Malformed("cut short"))?;
     let mut reader = Reader::new(checked);
     if reader.array()? != MAGIC {
@@ -298,7 +314,7 @@ fn open(bytes: &[u8]) -> Result<(Header, Reader<'_>), Malformed> {
     if usize::try_from(header.length) != Ok(records.len()) {
         return Err(Malformed("a length that is not that of the records"));
     }
-    Ok((header, Reader::new(records)))
+    Ok((header, records))
 }
 
 fn read_header(reader: &mut Reader<'_>, crc: u32) -> Result<Header, Malformed> {
@@ -310,14 +326,14 @@ fn read_header(reader: &mut Reader<'_>, crc: u32) -> Result<Header, Malformed> {
         2 => ChunkKind::Data,
         _ => return Err(Malformed("a kind of chunk that this program does not know")),
     };
-    let continues = match reader.u8()? {
-        0 => false,
-        CONTINUES => true,
-        _ => return Err(Malformed("a flag that this program does not know")),
-    };
+    let flags = reader.u8()?;
+    if flags & !(CONTINUES | COMPRESSED) != 0 {
+        return Err(Malformed("a flag that this program does not know"));
+    }
     let header = Header {
         kind,
-        continues,
+        continues: flags & CONTINUES != 0,
+        compressed: flags & COMPRESSED != 0,
         instance: InstanceId(reader.array()?),
         partition: PartitionId(reader.u16()?),
         epoch: reader.u64()?,
@@ -344,7 +360,7 @@ fn checked_count(header: &Header, records: Reader<'_>) -> Result<usize, Malforme
         return Err(Malformed("more records than the bytes can hold"));
     }
     let whole = match header.kind {
-        ChunkKind::Fence => count == 0 && !header.continues,
+        ChunkKind::Fence => count == 0 && !header.continues && !header.compressed,
         ChunkKind::Data => count > 0,
     };
     if whole { Ok(count) } else { Err(Malformed("a fence with records, or data without")) }

@@ -59,6 +59,66 @@ fn the_first_format_is_read_and_written_for_ever() {
     assert_eq!(header.previous_crc, 0xdead_beef);
 }
 
+/// What a program wrote whose compression may differ from ours: only reading it is for ever.
+#[test]
+fn the_first_compressed_format_is_read_for_ever() {
+    let stored = golden::read("chunk_compressed_v1.hex");
+    let chunk = decode(&stored).unwrap();
+    assert!(chunk.header.compressed && !chunk.header.continues);
+    assert_eq!(usize::try_from(chunk.header.length), Ok(stored.len() - HEADER_BYTES));
+    assert_eq!(chunk.records, compressible(20).1);
+}
+
+/// A chunk of `count` records that are much alike.
+fn compressible(count: u8) -> (ChunkBuilder, Vec<Record>) {
+    let mut chunk = ChunkBuilder::new(time(9));
+    let record = |number: u8| {
+        let body = [b"a body that says the same: ".as_slice(), &[number]].concat();
+        chunk.push(time(9), 5, 1, &body);
+        let lsn = Lsn(1_000).plus(u64::from(number));
+        Record { lsn, time: time(9), kind: 5, version: 1, body }
+    };
+    let records = (0..count).map(record).collect();
+    (chunk, records)
+}
+
+#[test]
+fn compression_is_there_where_it_pays_only() {
+    let (few, _) = compressible(2);
+    assert!(!peek(&few.finish(&stamp(false))).unwrap().compressed, "too few bytes");
+    let (many, records) = compressible(200);
+    let plain = many.len_bytes();
+    let bytes = many.finish(&stamp(true));
+    assert!(bytes.len() < plain / 2, "{} of {plain} bytes", bytes.len());
+    assert_eq!(stated_length(&bytes), Some(bytes.len()));
+    let read = decode(&bytes).unwrap();
+    assert!(read.header.compressed && read.header.continues);
+    assert_eq!(read.records, records);
+    let mut noise = ChunkBuilder::new(time(9));
+    let body: Vec<u8> =
+        (0..400_u32).flat_map(|it| crc32c::crc32c(&it.to_be_bytes()).to_be_bytes()).collect();
+    noise.push(time(9), 1, 1, &body);
+    let plain = noise.len_bytes();
+    let bytes = noise.finish(&stamp(false));
+    assert_eq!((bytes.len(), peek(&bytes).unwrap().compressed), (plain, false), "nothing to gain");
+}
+
+#[test]
+fn a_block_that_says_something_else_of_its_length_is_refused() {
+    let stored = compressible(20).0.finish(&stamp(false));
+    let length = u32::from_be_bytes(*stored[HEADER_BYTES..].first_chunk().unwrap());
+    for stated in [0, length - 1, length + 1, u32::try_from(CHUNK_BYTES_MAX).unwrap() + 1, u32::MAX]
+    {
+        let mut bytes = stored.clone();
+        bytes[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&stated.to_be_bytes());
+        let refused = decode(&resealed(bytes)).unwrap_err();
+        assert!(refused.0.starts_with("a block that"), "{stated}: {refused}");
+    }
+    let mut fence = fence(&stamp(false), time(5));
+    fence[6] = COMPRESSED;
+    assert!(decode(&resealed(fence)).is_err(), "a fence has nothing to unpack");
+}
+
 #[test]
 fn a_fence_has_no_records() {
     let bytes = fence(&stamp(false), time(5));
@@ -96,7 +156,10 @@ fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
 type Parts = (i64, u16, u8, Vec<u8>);
 
 fn parts() -> impl Strategy<Value = Vec<Parts>> {
-    let body = prop::collection::vec(any::<u8>(), 0..60);
+    let body = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..60),
+        prop::collection::vec(Just(7), 0..300),
+    ];
     let part = (0..=i64::from(u32::MAX), any::<u16>(), any::<u8>(), body);
     prop::collection::vec(part, 1..20)
 }
@@ -115,7 +178,8 @@ proptest! {
         let (length, count) = (chunk.len_bytes(), chunk.count());
         let bytes = chunk.finish(&stamp(continues));
         let read = decode(&bytes).unwrap();
-        prop_assert_eq!(bytes.len(), length);
+        prop_assert_eq!(bytes.len() < length, read.header.compressed);
+        prop_assert!(bytes.len() <= length);
         prop_assert_eq!(read.header.count, count);
         prop_assert_eq!(read.header.continues, continues);
         prop_assert_eq!(read.header.crc, stored_crc(&bytes));
@@ -140,10 +204,12 @@ proptest! {
 
     #[test]
     fn any_bytes_give_a_chunk_or_an_error(
+        compressed: bool,
         tail in prop::collection::vec(any::<u8>(), 0..40),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
     ) {
-        let (mut bytes, _) = golden_chunk();
+        let mut bytes =
+            if compressed { compressible(20).0.finish(&stamp(false)) } else { golden_chunk().0 };
         bytes.extend(tail);
         for (at, byte) in changes {
             let at = at.index(bytes.len());

@@ -40,7 +40,7 @@ fn write_rows(padding: usize) -> TempDir {
     let mut table = Table::new();
     for n in 1..=CHUNKS {
         let mut records = ChunkBuilder::new(Timestamp::EPOCH);
-        records.push(Timestamp::EPOCH, 1, 1, &n.to_be_bytes().repeat(100));
+        records.push(Timestamp::EPOCH, 1, 1, &noise(n));
         let (position, bytes) = fold.seal(records, Group::Ends);
         assert_eq!(log.submit(position, &bytes).unwrap(), Inserted::Stored);
         table.fetch(&*store, [n.to_be_bytes()]).unwrap();
@@ -60,6 +60,13 @@ fn write_rows(padding: usize) -> TempDir {
     while !log.trim(BASES[0] + 1, 10_000).unwrap() {}
     log.sync().unwrap();
     dir
+}
+
+/// The body of record `n`: bytes that no compression changes, so that they are found in the file.
+fn noise(n: u64) -> Vec<u8> {
+    let part =
+        |it: u64| crc32c::crc32c(&[n.to_be_bytes(), it.to_be_bytes()].concat()).to_be_bytes();
+    (0..200).flat_map(part).collect()
 }
 
 fn write_base(store: &dyn Store, fold: &Fold) {
@@ -93,7 +100,7 @@ fn damage(dir: &Path, bytes: &[u8]) {
 }
 
 fn damage_chunk(dir: &Path, n: u64) {
-    damage(dir, &n.to_be_bytes().repeat(100));
+    damage(dir, &noise(n));
 }
 
 fn damage_base(dir: &Path, at: u64) {
