@@ -13,10 +13,19 @@ const SEGMENT: usize = 8 * 1024 * 1024;
 /// Checkpoints come often, and pages are written again and again.
 const LIMITS: &str = "cache_bytes=4000000,checkpoint_records=60";
 
+/// Text that no compression makes much smaller.
+fn noise(seed: &str) -> String {
+    (0..2_500).fold(String::new(), |mut text, number| {
+        let part = crc32c::crc32c(format!("{seed} {number}").as_bytes());
+        write!(text, "{part:08x}").unwrap();
+        text
+    })
+}
+
 /// Every customer once more, each with much that is told.
 fn updates(round: usize) -> String {
     (0..CUSTOMERS).fold(String::new(), |mut lines, number| {
-        let note = format!("{round}-{number} ").repeat(4_000);
+        let note = noise(&format!("{round}-{number}"));
         let line = json!({ "id": format!("c{number}"), "email": "someone@example.com",
             "attributes": { "note": note } });
         writeln!(lines, "{line}").unwrap();
