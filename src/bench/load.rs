@@ -1,6 +1,8 @@
 //! What scenarios send in, and the callers that send it.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{collections::VecDeque, fmt::Write, ops::Range, sync::Arc};
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::clock::Shifted;
 use crate::{
@@ -64,7 +66,7 @@ pub(super) fn register(
 
 /// A customer whose id is `c` and a number, with an address, a device and attributes of so many bytes.
 pub(super) fn customer(n: u64, attribute_bytes: usize) -> CustomerUpdate {
-    let note = "x".repeat(attribute_bytes);
+    let note = noise(n, attribute_bytes);
     let line = format!(
         r#"{{"id":"c{n:08}","email":"c{n:08}@example.com","attributes":{{"country":"GB","note":"{note}"}},"push":[
             {{"endpoint":"https://push.example.com/{n:08}","keys":{{"p256dh":"k","auth":"a"}}}}]}}"#
@@ -72,10 +74,23 @@ pub(super) fn customer(n: u64, attribute_bytes: usize) -> CustomerUpdate {
     CustomerUpdate::parse(line.as_bytes()).expect("the bench's customers are valid")
 }
 
+/// Hex digits, the same every time for a seed: text that compression makes little smaller, as nobody
+/// knows how much alike the texts of real customers are.
+fn noise(seed: u64, bytes: usize) -> String {
+    let mut text = String::with_capacity(bytes + 31);
+    for part in 0..bytes.div_ceil(32) {
+        let part = u64::try_from(part).expect("an address space is at most 64 bits wide");
+        let digits = xxh3_128_with_seed(&part.to_be_bytes(), seed);
+        write!(text, "{digits:032x}").expect("a string takes text");
+    }
+    text.truncate(bytes);
+    text
+}
+
 /// An event of this name, read from JSON, as every event from outside is.
 pub(super) fn event(name: &str, n: u64, customer: u64, payload: usize) -> Event {
     let known = r#"{"plan":"free","note":""}"#;
-    let note = "x".repeat(payload.saturating_sub(known.len()));
+    let note = noise(n, payload.saturating_sub(known.len()));
     let line = format!(
         r#"{{"id":"e{n:08}","name":"{name}","customer":"c{customer:08}","properties":{{"plan":"free","note":"{note}"}}}}"#
     );
@@ -119,5 +134,6 @@ mod tests {
     fn events_carry_the_payload_that_is_promised() {
         let event = event("signup", 7, 7, PAYLOAD_BYTES);
         assert_eq!(event.properties.as_str().len(), PAYLOAD_BYTES);
+        assert_ne!(noise(7, 40), noise(8, 40), "no two payloads are alike");
     }
 }
