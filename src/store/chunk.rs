@@ -18,7 +18,7 @@
 //! | 4 | CRC-32C of everything else in this chunk |
 //!
 //! A record is kind (u16), version (u8), microseconds since the base time (varint), length
-//! (varint), body. Of a compressed chunk the records are stored as one block ([`packed`]), where that
+//! (varint), body. Of a compressed chunk the records are stored as one block (`packed`), where that
 //! is smaller; every checksum is of what is stored.
 
 mod packed;
