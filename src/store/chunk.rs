@@ -36,6 +36,8 @@ use crate::base::{
 
 pub(super) const MAGIC: [u8; 4] = *b"ONWD";
 const VERSION: u8 = 1;
+const FENCE: u8 = 1;
+const DATA: u8 = 2;
 const CONTINUES: u8 = 1;
 const COMPRESSED: u8 = 2;
 const CRC_BYTES: usize = 4;
@@ -201,7 +203,7 @@ impl ChunkBuilder {
     pub fn finish(self, stamp: &Stamp) -> Vec<u8> {
         assert!(self.count > 0, "a data chunk holds a record");
         let flags = if stamp.continues { CONTINUES } else { 0 };
-        let head = Head { kind: 2, flags, base_time: self.base_time, count: self.count };
+        let head = Head { kind: DATA, flags, base_time: self.base_time, count: self.count };
         let (_, records) = self.bytes.split_at(HEADER_BYTES);
         let mut packed = vec![0; HEADER_BYTES];
         if packed::pack(records, &mut packed) {
@@ -221,7 +223,7 @@ fn room_for_one() -> Vec<u8> {
 /// The bytes of a fence.
 pub fn fence(stamp: &Stamp, time: Timestamp) -> Vec<u8> {
     assert!(!stamp.continues, "a fence is no part of a group");
-    let head = Head { kind: 1, flags: 0, base_time: time, count: 0 };
+    let head = Head { kind: FENCE, flags: 0, base_time: time, count: 0 };
     sealed(&head, stamp, vec![0; HEADER_BYTES])
 }
 
@@ -260,7 +262,8 @@ fn sealed(head: &Head, stamp: &Stamp, mut bytes: Vec<u8>) -> Vec<u8> {
 /// Reads a chunk, checksum first.
 pub fn decode(bytes: &[u8]) -> Result<Chunk, Malformed> {
     let (header, stored) = open(bytes)?;
-    let plain = if header.compressed { packed::unpack(stored)? } else { Cow::Borrowed(stored) };
+    let plain: Cow<'_, [u8]> =
+        if header.compressed { packed::unpack(stored)?.into() } else { stored.into() };
     let mut reader = Reader::new(&plain);
     let mut records = Vec::with_capacity(checked_count(&header, reader)?);
     let mut lsn = header.first_lsn;
@@ -322,8 +325,8 @@ fn read_header(reader: &mut Reader<'_>, crc: u32) -> Result<Header, Malformed> {
         return Err(Malformed("a chunk version that this program does not know"));
     }
     let kind = match reader.u8()? {
-        1 => ChunkKind::Fence,
-        2 => ChunkKind::Data,
+        FENCE => ChunkKind::Fence,
+        DATA => ChunkKind::Data,
         _ => return Err(Malformed("a kind of chunk that this program does not know")),
     };
     let flags = reader.u8()?;

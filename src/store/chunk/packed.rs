@@ -1,10 +1,8 @@
 //! The records of a chunk as one LZ4 block: their length (u32), then the block.
 
-use std::borrow::Cow;
-
 use lz4_flex::block;
 
-use crate::base::{Malformed, Reader, limits::CHUNK_BYTES_MAX};
+use crate::base::{Malformed, limits::CHUNK_BYTES_MAX};
 
 const LENGTH_BYTES: usize = 4;
 /// Fewer bytes stay as they are: there is little to gain, and somebody waits for such a chunk.
@@ -29,16 +27,15 @@ pub(super) fn pack(records: &[u8], bytes: &mut Vec<u8>) -> bool {
 }
 
 /// The records of a block.
-pub(super) fn unpack(stored: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
-    let mut reader = Reader::new(stored);
-    let length = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
+pub(super) fn unpack(stored: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let (length, block) = stored.split_first_chunk().ok_or(Malformed("cut short"))?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
     if length > CHUNK_BYTES_MAX {
         return Err(Malformed("a block that unpacks to more than a chunk may hold"));
     }
-    let (_, block) = stored.split_at(LENGTH_BYTES);
     let mut records = vec![0; length];
     match block::decompress_into(block, &mut records) {
-        Ok(unpacked) if unpacked == length => Ok(Cow::Owned(records)),
+        Ok(unpacked) if unpacked == length => Ok(records),
         Ok(_) => Err(Malformed("a block that unpacks to less than it says")),
         Err(_) => Err(Malformed("a block that does not unpack")),
     }
