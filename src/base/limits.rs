@@ -212,6 +212,8 @@ pub const ROW_BYTES_MAX: usize = 72 * 1024;
 pub const MEMORY_PART_BYTES: usize = 64 * 1024;
 /// Timers of one piece of a timer run.
 pub const RUN_TIMERS_MAX: usize = 2_000;
+/// Timers of a herd that are worked off together, at most.
+pub const HERD_TIMERS_MAX: usize = 500_000;
 /// sled's segment size, chosen so that no leaf of sixteen values ever leaves the segments.
 pub const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 /// Values in one leaf of sled's tree, at most.
@@ -273,8 +275,11 @@ pub struct Limits {
     pub inbox_inputs: usize,
     /// Bytes of the inputs waiting in the inbox; one more is answered `Busy`.
     pub inbox_bytes: usize,
-    /// Deliveries requested and not settled: at half as many timers wait, so that a herd of them
-    /// leaves room for events, and at so many an event is answered `Busy`.
+    /// Timers that fire one after the other in the order in which they are due; where more are, the
+    /// others fire in the order of their customers.
+    pub herd_timers: usize,
+    /// Deliveries requested and not settled: at a sixteenth of them timers wait, so that a herd leaves
+    /// room for events, and at so many an event is answered `Busy`.
     pub in_flight: usize,
     /// Deliveries handed to the workers and not yet reported.
     pub deliveries: usize,
@@ -330,6 +335,7 @@ impl Default for Limits {
             timer_span: Span::hours(1),
             inbox_inputs: 8_192,
             inbox_bytes: 64 * 1024 * 1024,
+            herd_timers: 4_096,
             in_flight: 1_000_000,
             deliveries: DELIVERIES,
             free_bytes_min: u64::try_from(FREE_BYTES_MIN).unwrap_or(u64::MAX),

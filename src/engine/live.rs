@@ -39,6 +39,9 @@ use crate::{
 
 /// Inputs of one kind that a round takes before it looks at the others.
 const ROUND_INPUTS: usize = 512;
+/// Which part of the deliveries under way timers may ask for: a herd of them is to be sent while its
+/// rows are at hand, and to leave room for events.
+const TIMERS_PART: usize = 16;
 /// The longest a round waits when nothing comes.
 const WAIT_MAX: Duration = Duration::from_millis(500);
 
@@ -353,7 +356,7 @@ impl Live {
 
     /// Whether timers wait: for room on the disk, or for deliveries to be settled.
     fn is_held_up(&self) -> bool {
-        self.is_short() || self.runner.is_flooded(2)
+        self.is_short() || self.runner.is_flooded(TIMERS_PART)
     }
 
     /// Whether messages are taken: there is room for what they may add, or they are only refused.
@@ -373,7 +376,7 @@ impl Live {
             if self.runner.is_full() || self.is_held_up() {
                 break;
             }
-            let Some(timer) = self.runner.partition.due_timer(now)? else { break };
+            let Some(timer) = self.runner.partition.overdue_timer(now)? else { break };
             let _ = self.runner.decide(now, &Input::TimerDue(timer))?;
         }
         for _ in 0..ROUND_INPUTS {

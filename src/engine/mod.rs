@@ -20,6 +20,7 @@
 //! **Architecture invariant:** nothing here names `delivery`, and nothing leaves (no answer, no
 //! delivery) before [`runner`] knows its record to be durable.
 
+mod backlog;
 mod commit;
 pub mod copies;
 pub mod doctor;

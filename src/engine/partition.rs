@@ -4,6 +4,7 @@
 use std::{collections::VecDeque, mem, sync::Arc};
 
 use super::{
+    backlog::Backlog,
     history::Logged,
     state::{State, timer_set},
 };
@@ -62,6 +63,7 @@ pub struct Partition {
     /// Room for the bodies of a group, used again and again.
     bodies: Vec<u8>,
     pub(super) requested: VecDeque<Requested>,
+    backlog: Backlog,
     /// Records that are not known to be on disk yet.
     recent: VecDeque<Logged>,
     pub(super) since_checkpoint: u64,
@@ -104,6 +106,7 @@ impl Partition {
             sealed: Vec::new(),
             bodies: Vec::new(),
             requested: requested.into(),
+            backlog: Backlog::default(),
             recent: VecDeque::new(),
             since_checkpoint: 0,
             body_bytes: 0,
@@ -274,6 +277,12 @@ impl Partition {
     /// The least timer whose time has come.
     pub(super) fn due_timer(&mut self, now: Timestamp) -> store::Result<Option<TimerSet>> {
         Ok(self.state.timers.peek(&*self.store, now)?.map(timer_set))
+    }
+
+    /// The same of many, in the order in which they are worked off; see [`Backlog`].
+    pub(super) fn overdue_timer(&mut self, now: Timestamp) -> store::Result<Option<TimerSet>> {
+        let (timers, herd_after) = (&mut self.state.timers, self.limits.herd_timers);
+        Ok(self.backlog.next(timers, &*self.store, now, herd_after)?.map(timer_set))
     }
 
     /// When the next timer is due.

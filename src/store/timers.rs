@@ -121,6 +121,20 @@ impl Timers {
         Ok(self.nearest().filter(is_due))
     }
 
+    /// Timers that are due at `now`, the least first, and no more than so many.
+    pub fn overdue(
+        &mut self,
+        store: &dyn Store,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Timer>, Error> {
+        while self.near.len() < most && self.horizon <= now && self.horizon < Timestamp::MAX {
+            self.advance(store, now.plus(self.span))?;
+        }
+        let is_due = |timer: &Timer| timer.due <= now && timer.due < self.horizon;
+        Ok(self.near.iter().copied().take_while(is_due).take(most).collect())
+    }
+
     /// When the least timer is due. Loads nothing: a far timer stays where it is.
     pub fn next_due(&mut self, store: &dyn Store) -> Result<Option<Timestamp>, Error> {
         if let Some(timer) = self.nearest() {

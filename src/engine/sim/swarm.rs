@@ -118,6 +118,7 @@ impl Swarm {
             chunk_bytes: rng.pick(&[200, 400, 2_000, 65_536]),
             timer_span: rng.pick(&[Span::ZERO, Span::minutes(1), Span::hours(2), Span::days(2)]),
             inbox_bytes: rng.pick(&[2_000, 1 << 20]),
+            herd_timers: later.pick(&[0, 1, 3, 4_096]),
             in_flight: rng.pick(&[4, 100, 10_000, 10_000]),
             free_bytes_min: FREE_BYTES_MIN,
             stall: Span::minutes(10),
