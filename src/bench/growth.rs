@@ -58,7 +58,7 @@ pub fn growth(place: Place<'_>, sizes: &[u64], enrollments: u64) -> Result<Growt
     let data = scratch.data("data")?;
     let clock = Arc::new(Shifted::default());
     let shifted: Arc<dyn Clock> = Arc::<Shifted>::clone(&clock);
-    let options = Options { clock: shifted, clock_check: ClockCheck::Trust, ..Options::default() };
+    let options = Options { clock: shifted, clock_check: ClockCheck::Trust, ..scratch.options() };
     let onward = Onward::open_with(&data, &Channels::all(load::Nothing), &options)?;
     let documents = [("series", throughput::DEFINITIONS), ("waits", timers::DEFINITIONS)];
     onward.publish(&documents)?.wait()?;

@@ -82,7 +82,9 @@ pub fn latency(place: Place<'_>, rate: u64, seconds: u64) -> Result<Latency, Err
     let events = rate * seconds;
     let checkpoint_records = (events * RECORDS_EACH / CHECKPOINTS).max(1);
     let append = Spread::of(appends(&scratch.data("append")?)?);
-    let handed = run(&scratch.data("data")?, (rate, events), checkpoint_records)?;
+    let limits = Limits { checkpoint_records, ..scratch.limits.clone() };
+    let options = Options { limits, ..scratch.options() };
+    let handed = run(&scratch.data("data")?, (rate, events), &options)?;
     let latency = Spread::of(handed.iter().map(|(due, at)| at.since(*due)).collect());
     let mut instants: Vec<Timestamp> = handed.iter().map(|(_, at)| *at).collect();
     instants.sort_unstable();
@@ -106,11 +108,9 @@ pub fn latency(place: Place<'_>, rate: u64, seconds: u64) -> Result<Latency, Err
 /// When each event was to be sent in, and when its message was handed over.
 type Handed = Vec<(Timestamp, Timestamp)>;
 
-fn run(data: &Path, (rate, events): (u64, u64), checkpoint_records: u64) -> Result<Handed, Error> {
-    let limits = Limits { checkpoint_records, ..Limits::default() };
+fn run(data: &Path, (rate, events): (u64, u64), options: &Options) -> Result<Handed, Error> {
     let stamps = Arc::new(Stamps((0..events).map(|_| AtomicI64::new(0)).collect()));
-    let options = Options { limits, ..Options::default() };
-    let onward = Onward::open_with(data, &Channels::all(Stamping(Arc::clone(&stamps))), &options)?;
+    let onward = Onward::open_with(data, &Channels::all(Stamping(Arc::clone(&stamps))), options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
     closed_loop((0..events).map(|n| onward.upsert_customer(load::customer(n, 0))))?;
     let started = SystemClock.now();

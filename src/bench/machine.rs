@@ -5,7 +5,7 @@ use std::{fs, path::Path, thread};
 use serde::Serialize;
 
 use super::Scratch;
-use crate::base::{Limits, limits::SYNC_BYTES_MAX};
+use crate::base::limits::SYNC_BYTES_MAX;
 
 /// What a figure was measured on.
 #[derive(Debug, Clone, Serialize)]
@@ -38,6 +38,8 @@ pub struct Ground {
     pub durability: &'static str,
     /// The store below.
     pub store: &'static str,
+    /// Memory of cached rows in bytes, about.
+    pub cache_bytes: usize,
     /// Bytes at which a chunk is closed.
     pub chunk_bytes: usize,
     /// Bytes between two syncs, at most.
@@ -51,7 +53,8 @@ impl Ground {
             machine: Machine::of(&scratch.dir),
             durability: "fdatasync after every commit",
             store: scratch.store.name(),
-            chunk_bytes: Limits::default().chunk_bytes,
+            cache_bytes: scratch.limits.cache_bytes,
+            chunk_bytes: scratch.limits.chunk_bytes,
             sync_bytes_max: SYNC_BYTES_MAX,
         }
     }

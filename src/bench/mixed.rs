@@ -87,11 +87,11 @@ pub fn mixed(place: Place<'_>, seconds: u64, rate: Option<u64>) -> Result<Mixed,
     let ground = Ground::of(&scratch);
     let rate = match rate {
         Some(rate) => rate,
-        None => trial(&scratch.data("trial")?)?,
+        None => trial(&scratch)?,
     };
     let data = scratch.data("data")?;
     let calls = rate * seconds;
-    let onward = open(&data)?;
+    let onward = open(&data, &scratch)?;
     let before = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
     let empty = machine::bytes_of(&data);
     let parts = run(&onward, &data, rate, calls)?;
@@ -123,23 +123,24 @@ pub fn mixed(place: Place<'_>, seconds: u64, rate: Option<u64>) -> Result<Mixed,
     })
 }
 
-fn open(data: &Path) -> Result<Onward, Error> {
-    let onward = Onward::open(data, &Channels::all(load::Nothing))?;
+fn open(data: &Path, scratch: &Scratch) -> Result<Onward, Error> {
+    let channels = Channels::all(load::Nothing);
+    let onward = Onward::open_with(data, &channels, &scratch.options())?;
     let documents = [("series", throughput::DEFINITIONS), ("waits", timers::DEFINITIONS)];
     onward.publish(&documents)?.wait()?;
     Ok(onward)
 }
 
 /// Half of the rate at which so many calls go.
-fn trial(data: &Path) -> Result<u64, Error> {
-    let onward = open(data)?;
+fn trial(scratch: &Scratch) -> Result<u64, Error> {
+    let data = scratch.data("trial")?;
+    let onward = open(&data, scratch)?;
     let started = SystemClock.now();
     closed_loop((0..TRIAL).map(|n| call(&onward, n)))?;
     throughput::wait_for_the_end(&onward, series_in(TRIAL))?;
     let taken = SystemClock.now().since(started);
     onward.close()?;
-    std::fs::remove_dir_all(data)
-        .map_err(|source| Error::Directory { path: data.to_owned(), source })?;
+    std::fs::remove_dir_all(&data).map_err(|source| Error::Directory { path: data, source })?;
     let micros = u64::try_from(taken.micros()).unwrap_or(1).max(1);
     Ok((TRIAL * 1_000_000 / micros / 2).max(1))
 }

@@ -45,7 +45,11 @@ pub use spread::Spread;
 pub use throughput::{Throughput, throughput};
 pub use timers::{Scale as TimersScale, Timers, timers};
 
-use crate::store::{self, Directory, StoreKind};
+use crate::{
+    Options,
+    base::Limits,
+    store::{self, Directory, StoreKind},
+};
 
 /// Why there is no figure.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +86,20 @@ pub struct Place<'a> {
     pub dir: &'a Path,
     /// Over which store.
     pub store: StoreKind,
+    /// Memory of cached rows in bytes, about.
+    pub cache_bytes: usize,
+}
+
+impl Place<'_> {
+    fn limits(&self) -> Limits {
+        Limits { cache_bytes: self.cache_bytes, ..Limits::default() }
+    }
 }
 
 #[cfg(test)]
 impl<'a> Place<'a> {
-    const fn tested(dir: &'a Path) -> Self {
-        Self { dir, store: StoreKind::Sled }
+    fn tested(dir: &'a Path) -> Self {
+        Self { dir, store: StoreKind::Sled, cache_bytes: Limits::default().cache_bytes }
     }
 }
 
@@ -96,6 +108,7 @@ impl<'a> Place<'a> {
 struct Scratch {
     dir: PathBuf,
     store: StoreKind,
+    limits: Limits,
 }
 
 impl Scratch {
@@ -104,12 +117,13 @@ impl Scratch {
         // Fails where it exists: nothing that is not ours is ever removed.
         std::fs::create_dir(&dir)
             .map_err(|source| Error::Directory { path: dir.clone(), source })?;
-        Ok(Self { dir, store: place.store })
+        Ok(Self { dir, store: place.store, limits: place.limits() })
     }
 
-    /// Opens a new directory with the store that is measured.
-    fn options(&self) -> crate::Options {
-        crate::Options { store: Some(self.store), ..crate::Options::default() }
+    /// Opens a new directory with the store and the cache that are measured.
+    fn options(&self) -> Options {
+        let limits = self.limits.clone();
+        Options { store: Some(self.store), limits, ..Options::default() }
     }
 
     /// A path below it.

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     Onward, Options,
     app::SystemClock,
-    base::{Clock, Timestamp},
+    base::{Clock, Limits, Timestamp},
     delivery::Channels,
     engine::ClockCheck,
     store::{Directory, checkpoint},
@@ -77,7 +77,7 @@ pub fn recovery(
     store.close()?;
 
     let started = SystemClock.now();
-    let onward = open(&data)?;
+    let onward = open(&data, Arc::new(SystemClock), scratch.limits.clone())?;
     onward.track(load::event("visit", u64::MAX >> 1, 0, 0))?.wait()?;
     let ready_ms = millis_since(started);
     let latest = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
@@ -105,10 +105,10 @@ pub fn recovery(
     })
 }
 
-/// Lets so many customers wait, takes as many events in, says so, and goes on until it is killed.
-pub fn fill(data: &Path, waiting: u64, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
+/// In the data directory at `place`, lets so many customers wait, takes as many events in, says so, and goes on until it is killed.
+pub fn fill(place: Place<'_>, waiting: u64, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
     let clock = Arc::new(Shifted::default());
-    let onward = open_at(data, Arc::<Shifted>::clone(&clock))?;
+    let onward = open(place.dir, Arc::<Shifted>::clone(&clock), place.limits())?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
     register(&onward, &clock, 0..waiting)?;
     let visit = |n: u64| load::event("visit", n, load::anywhere(n % waiting), load::PAYLOAD_BYTES);
@@ -118,13 +118,9 @@ pub fn fill(data: &Path, waiting: u64, say: &mut dyn FnMut(&str)) -> Result<(), 
     Ok(())
 }
 
-fn open(data: &Path) -> Result<Onward, crate::Error> {
-    open_at(data, Arc::new(SystemClock))
-}
-
-fn open_at(data: &Path, clock: Arc<dyn Clock>) -> Result<Onward, crate::Error> {
+fn open(data: &Path, clock: Arc<dyn Clock>, limits: Limits) -> Result<Onward, crate::Error> {
     // The waiting ones were made at the pace of a clock that ran ahead.
-    let options = Options { clock, clock_check: ClockCheck::Trust, ..Options::default() };
+    let options = Options { clock, clock_check: ClockCheck::Trust, limits, ..Options::default() };
     Onward::open_with(data, &Channels::all(load::Nothing), &options)
 }
 

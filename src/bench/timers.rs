@@ -116,7 +116,7 @@ pub fn timers(place: Place<'_>, scale: Scale) -> Result<Timers, Error> {
     let clock = Arc::new(Shifted::default());
     let fired = Arc::new(Fired::new(Arc::clone(&clock)));
     let shifted: Arc<dyn Clock> = Arc::<Shifted>::clone(&clock);
-    let options = Options { clock: shifted, clock_check: ClockCheck::Trust, ..Options::default() };
+    let options = Options { clock: shifted, clock_check: ClockCheck::Trust, ..scratch.options() };
     let channels = Channels::all(Noting(Arc::clone(&fired)));
     let onward = Onward::open_with(&scratch.data("data")?, &channels, &options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;

@@ -16,6 +16,10 @@ use serde_json::Value;
 use super::{StoreArg, exit::Failure, say};
 use crate::bench::{self, Place, TimersScale};
 
+const MIB: usize = 1024 * 1024;
+/// The engine's default.
+const CACHE_MIB: u16 = 448;
+
 /// Measures this machine with this engine.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -164,6 +168,10 @@ struct Common {
     /// Over which store; the floors are measured over the same one.
     #[arg(long, value_enum, default_value_t = StoreArg::Sled, value_name = "STORE")]
     store: StoreArg,
+    /// Memory for cached rows, about; all that the engine takes is more.
+    #[arg(long, value_name = "MIB", default_value_t = CACHE_MIB,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    cache_mib: u16,
     /// Prints one JSON object on the last line.
     #[arg(long)]
     json: bool,
@@ -176,6 +184,7 @@ Fields of the JSON object, times in milliseconds; null where the system does not
   scenario                what was measured
   machine                 cpu, cores, filesystem
   durability, store       when a record counted as done, and where
+  cache_bytes             memory for cached rows, about
   chunk_bytes             bytes at which a chunk is closed
   sync_bytes_max          bytes between two syncs, at most
   rss_mib                 the most memory that the process had
@@ -304,17 +313,19 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             let scale = TimersScale { waiting, herd, rate, seconds };
             common.tell(&bench::timers(common.place(), scale)?)
         }
-        Scenario::Recovery { waiting, fill: Some(dir), .. } => {
+        Scenario::Recovery { waiting, fill: Some(dir), common } => {
             let mut told = Ok(());
-            bench::fill(dir, *waiting, &mut |line| told = say(line))?;
+            let place = Place { dir, ..common.place() };
+            bench::fill(place, *waiting, &mut |line| told = say(line))?;
             told.map(|()| ExitCode::SUCCESS)
         }
         Scenario::Recovery { waiting, fill: None, common } => {
             let program = std::env::current_exe().map_err(Failure::refused)?;
             let mut fill = |data: &Path| {
                 let mut command = Command::new(&program);
-                let count = waiting.to_string();
-                command.args(["bench", "recovery", "--waiting", &count, "--fill"]).arg(data);
+                let (count, mib) = (waiting.to_string(), common.cache_mib.to_string());
+                command.args(["bench", "recovery", "--waiting", &count, "--cache-mib", &mib]);
+                command.arg("--fill").arg(data);
                 command
             };
             common.tell(&bench::recovery(common.place(), *waiting, &mut fill)?)
@@ -337,7 +348,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 impl Common {
     fn place(&self) -> Place<'_> {
-        Place { dir: &self.dir, store: self.store.into() }
+        let cache_bytes = usize::from(self.cache_mib) * MIB;
+        Place { dir: &self.dir, store: self.store.into(), cache_bytes }
     }
 
     /// Prints the figures as a table, and as one object where that is asked for.

@@ -342,7 +342,7 @@ impl<R: Row> Page<R> {
 
     /// All rows as they are to be stored, without those that are expired at `now`.
     fn entries(&self, now: Timestamp) -> Entries {
-        let mut entries = Builder::default();
+        let mut entries = Builder::with_room(self.bytes);
         let mut bytes = Vec::new();
         let _: ControlFlow<()> = self.each(|key, piece| {
             match piece {
@@ -366,6 +366,7 @@ impl<R: Row> Page<R> {
 
     fn value(&self, entries: &Entries) -> Vec<u8> {
         frame::seal(MAGIC, VERSION, |out| {
+            out.reserve_exact(entries.len_bytes() + PAGE_EXTRA_BYTES);
             out.extend_from_slice(&self.lsn.0.to_be_bytes());
             entries.write(out);
         })

@@ -151,6 +151,11 @@ pub(super) struct Builder {
 }
 
 impl Builder {
+    /// One that so many bytes fit into without moving.
+    pub(super) fn with_room(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
     pub(super) fn push(&mut self, key: &[u8], row: &[u8]) {
         let shared = shared_bytes(&self.previous, key);
         let (prefix, rest) = key.split_at_checked(shared).expect("a prefix is no longer");

@@ -29,7 +29,9 @@ fn every_scenario_has_its_figures_and_cleans_up() {
         let ended = end(&mut command).code(0);
         let object = ended.object();
         assert_eq!(object["scenario"], args[0], "{ended:?}");
-        for name in ["machine", "durability", "store", "chunk_bytes", "sync_bytes_max"] {
+        for name in
+            ["machine", "durability", "store", "cache_bytes", "chunk_bytes", "sync_bytes_max"]
+        {
             assert!(!object[name].is_null(), "{name} is not in {object}");
         }
         for name in names {
@@ -52,6 +54,7 @@ fn what_is_out_of_range_is_refused() {
         (["throughput", "--partitions", "65"], "1..=64"),
         (["growth", "--waiting", "20,10"], "ascend"),
         (["mixed", "--rate", "0"], "1..=1000000"),
+        (["timers", "--cache-mib", "0"], "1..=65535"),
     ] {
         end(onward(&["bench"]).args(args)).code(2).says(&[told]);
     }
