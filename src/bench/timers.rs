@@ -118,14 +118,15 @@ pub fn timers(place: Place<'_>, scale: Scale) -> Result<Timers, Error> {
     let shifted: Arc<dyn Clock> = Arc::<Shifted>::clone(&clock);
     let options = Options { clock: shifted, clock_check: ClockCheck::Trust, ..scratch.options() };
     let channels = Channels::all(Noting(Arc::clone(&fired)));
-    let onward = Onward::open_with(&scratch.data("data")?, &channels, &options)?;
+    let data = scratch.data("data")?;
+    let onward = Onward::open_with(&data, &channels, &options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
     let registered = register(&onward, &clock, 0..scale.waiting)?;
     let waiting_rss_mib = machine::rss_mib();
     let (drained, event) = herd(&onward, &clock, &fired, scale)?;
     let (lateness, handed) = steady(&onward, &fired, scale)?;
     onward.close()?;
-    let disk_bytes = machine::bytes_of(&scratch.data("data")?);
+    let disk_bytes = machine::bytes_of(&data);
     Ok(Timers {
         scenario: "timers",
         ground,

@@ -39,6 +39,8 @@ use crate::{
 
 /// Inputs of one kind that a round takes before it looks at the others.
 const ROUND_INPUTS: usize = 512;
+/// The same of timers: each of a herd may load a page of rows, and events wait meanwhile.
+const ROUND_TIMERS: usize = 128;
 /// Which part of the deliveries under way timers may ask for: a herd of them is to be sent while its
 /// rows are at hand, and to leave room for events.
 const TIMERS_PART: usize = 16;
@@ -371,7 +373,7 @@ impl Live {
             let Ok(report) = self.reports.try_recv() else { break };
             self.settle(report)?;
         }
-        for _ in 0..ROUND_INPUTS {
+        for _ in 0..ROUND_TIMERS {
             let now = self.now()?;
             if self.runner.is_full() || self.is_held_up() {
                 break;
