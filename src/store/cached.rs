@@ -42,6 +42,18 @@ pub(super) fn forget(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Lets the device read so many bytes while whoever reads them is busy with those before. A kernel
+/// that takes no advice only makes reading take longer.
+#[cfg(target_os = "linux")]
+pub(super) fn read_ahead(file: &File, offset: u64, bytes: u64) {
+    let advice = rustix::fs::Advice::WillNeed;
+    let _ = rustix::fs::fadvise(file, offset, std::num::NonZero::new(bytes), advice).is_ok();
+}
+
+/// Elsewhere there is no such advice.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn read_ahead(_: &File, _: u64, _: u64) {}
+
 /// A kernel that takes no advice leaves all as it was, which is right unless a sync has failed since
 /// the machine was started: no reason to refuse, but one to say so.
 #[cfg(target_os = "linux")]

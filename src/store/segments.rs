@@ -23,7 +23,7 @@ use rustix::{
 };
 
 use super::{
-    Error,
+    Error, cached,
     chunk::{self, MAGIC},
     pulse, there,
 };
@@ -37,6 +37,8 @@ const CAP: u8 = 2;
 /// Kinds of messages that say all of a page: that it is free, or what is in it.
 const WHOLE_PAGE: RangeInclusive<u8> = 4..=9;
 const KIND_MAX: u8 = 11;
+/// Segments that are read ahead.
+const EXPECTED: u64 = 4;
 
 /// What the first bytes of a segment say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,9 +219,21 @@ impl Segments {
         }
     }
 
+    /// Says that the segments from `offset` on are read next.
+    pub(crate) fn expect(&self, offset: u64) {
+        cached::read_ahead(&self.file, offset, segment_bytes() * EXPECTED);
+    }
+
     /// Up to `length` bytes.
     pub(crate) fn bytes(&self, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
         let mut bytes = vec![0; length];
+        let filled = self.fill(offset, &mut bytes)?.len();
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    /// As many bytes as there are and as `bytes` have room for.
+    pub(crate) fn fill<'a>(&self, offset: u64, bytes: &'a mut [u8]) -> Result<&'a [u8], Error> {
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let more = self.file.read_at(rest, offset + at64(filled));
@@ -229,8 +243,7 @@ impl Segments {
                 more => filled += more,
             }
         }
-        bytes.truncate(filled);
-        Ok(bytes)
+        Ok(bytes.get(..filled).unwrap_or_default())
     }
 }
 

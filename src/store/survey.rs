@@ -23,7 +23,7 @@ use super::{
     segments::{self, End, Header, Segments, at64, segment_bytes},
     snapshot::Snapshot,
 };
-use crate::base::{Lsn, planted::is_planted};
+use crate::base::{Lsn, limits::SEGMENT_BYTES, planted::is_planted};
 
 /// What is wrong at a place of sled's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,13 +95,16 @@ struct Reading {
 
 impl Reading {
     fn read_headers(&mut self, found: &mut Survey) -> Result<(), Error> {
+        let mut room = vec![0; SEGMENT_BYTES];
         for offset in self.file.offsets() {
             match self.file.header(offset)? {
                 Header::Used { lsn, .. } if lsn < self.snapshot.from() => {}
                 Header::Used { lsn, stable } => {
                     self.stable = self.stable.max(stable);
                     let (from, written) = (self.snapshot.stable, &mut self.written);
-                    let end = segments::end(&self.file.read(offset)?, lsn, &mut |at, page| {
+                    self.file.expect(offset + segment_bytes());
+                    let bytes = self.file.fill(offset, &mut room)?;
+                    let end = segments::end(bytes, lsn, &mut |at, page| {
                         if from <= at {
                             let first = written.entry(page).or_insert(at);
                             *first = at.min(*first);

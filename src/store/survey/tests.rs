@@ -111,7 +111,7 @@ fn a_gap_makes_the_projections_doubtful_until_they_are_settled() {
     write(dir.path());
     // Bytes of nobody where the next segment would be, and one behind it.
     damage(dir.path(), |bytes| {
-        bytes.resize(crate::base::limits::SEGMENT_BYTES, 0);
+        bytes.resize(SEGMENT_BYTES, 0);
         bytes.extend([1; 4_096]);
     });
     let store = Directory::open(dir.path()).unwrap();
@@ -121,7 +121,7 @@ fn a_gap_makes_the_projections_doubtful_until_they_are_settled() {
     assert!(store.is_doubtful(), "a restart does not forget it");
     store.settle().unwrap();
     drop(store);
-    damage(dir.path(), |bytes| bytes.truncate(crate::base::limits::SEGMENT_BYTES));
+    damage(dir.path(), |bytes| bytes.truncate(SEGMENT_BYTES));
     assert!(!Directory::open(dir.path()).unwrap().is_doubtful());
 }
 
