@@ -13,6 +13,7 @@ mod guarded;
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
+    io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -27,6 +28,7 @@ use super::{
     poison::{Poison, text_of},
     prepare, pulse,
     survey::snapshots,
+    there,
 };
 use crate::base::{
     limits::{OPENING_PATIENCE, SEGMENT_BYTES},
@@ -232,6 +234,10 @@ fn open_when_unlocked(dir: &Path) -> Result<sled::Db, Error> {
         match guard(dir, "open", || pulse::patiently(OPENING_PATIENCE, || config.open())) {
             Err(Error::Io { source, .. })
                 if source.to_string().starts_with("could not acquire lock") => {}
+            // sled makes the directory, which is there, and could not look whether it is one: that
+            // it exists is no reason, and the disk says what is.
+            Err(Error::Io { source, .. })
+                if source.kind() == ErrorKind::AlreadyExists && there::is_dir(dir)? => {}
             other => return other,
         }
         pause();
