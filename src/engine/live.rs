@@ -356,9 +356,9 @@ impl Live {
         self.runner.shortage().is_some()
     }
 
-    /// Whether timers wait: for room on the disk, or for deliveries to be settled.
+    /// Whether timers wait: for room on the disk or in the cache, or for deliveries to be settled.
     fn is_held_up(&self) -> bool {
-        self.is_short() || self.runner.is_flooded(TIMERS_PART)
+        self.is_short() || self.runner.is_crowded() || self.runner.is_flooded(TIMERS_PART)
     }
 
     /// Whether messages are taken: there is room for what they may add, or they are only refused.

@@ -1,6 +1,7 @@
 //! What every loop over a partition shares: batches to the commit thread, checkpoints, and the
 //! release of what may leave once its record is durable.
 
+mod cache;
 mod deliveries;
 
 use std::{collections::VecDeque, sync::Arc};
@@ -29,11 +30,6 @@ use crate::{
     store::{self, CheckpointState, Shortage, checkpoint},
 };
 
-/// Pages that are looked at for room in the cache after a commit: more than come with one, and so few
-/// that they hold nobody up.
-const EVICTION_LOOKS: usize = 4_096;
-/// Pages that let go of their rows after a commit, at most.
-const COOLING_LOOKS: usize = 256;
 /// Bytes of log between two syncs.
 const BATCH_BYTES: usize = SYNC_BYTES_MAX - 2 * CHECKPOINT_SLICE_BYTES;
 /// How often the head is told that the engine is running, at least; far less than the clock may
@@ -232,12 +228,6 @@ impl Runner {
         self.partition.state.memory.in_flight.len() >= limit.max(1)
     }
 
-    /// Whether only a checkpoint makes room for more rows.
-    fn is_cache_full(&self) -> bool {
-        let limit = self.partition.limits.cache_bytes.saturating_mul(2);
-        self.checkpointing && self.partition.state.table.resident_bytes() > limit
-    }
-
     /// Hands what was decided to the commit thread, once it is done with the batch before.
     pub(super) fn submit(&mut self) {
         // Here as well as after commits: reads and duplicates load pages and commit nothing.
@@ -358,13 +348,6 @@ impl Runner {
         self.evict();
         self.submit();
         self.dispatch()
-    }
-
-    fn evict(&mut self) {
-        let limits = &self.partition.limits;
-        let table = &mut self.partition.state.table;
-        table.cool(COOLING_LOOKS);
-        table.evict(limits.cache_bytes, limits.cache_pages, EVICTION_LOOKS);
     }
 
     /// Hands out deliveries whose records are durable, as far as there is room.
