@@ -105,7 +105,8 @@ pub fn recovery(
     })
 }
 
-/// In the data directory at `place`, lets so many customers wait, takes as many events in, says so, and goes on until it is killed.
+/// In the data directory at `place`, lets so many customers wait, takes as many events in, says so,
+/// and goes on until it is killed.
 pub fn fill(place: Place<'_>, waiting: u64, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
     let clock = Arc::new(Shifted::default());
     let onward = open(place.dir, Arc::<Shifted>::clone(&clock), place.limits())?;

@@ -14,11 +14,12 @@ use serde::{
 use serde_json::Value;
 
 use super::{StoreArg, exit::Failure, say};
-use crate::bench::{self, Place, TimersScale};
+use crate::{
+    base::Limits,
+    bench::{self, Place, TimersScale},
+};
 
 const MIB: usize = 1024 * 1024;
-/// The engine's default.
-const CACHE_MIB: u16 = 448;
 
 /// Measures this machine with this engine.
 #[derive(Debug, clap::Args)]
@@ -169,12 +170,17 @@ struct Common {
     #[arg(long, value_enum, default_value_t = StoreArg::Sled, value_name = "STORE")]
     store: StoreArg,
     /// Memory for cached rows, about; all that the engine takes is more.
-    #[arg(long, value_name = "MIB", default_value_t = CACHE_MIB,
+    #[arg(long, value_name = "MIB", default_value_t = cache_mib(),
           value_parser = clap::value_parser!(u16).range(1..))]
     cache_mib: u16,
     /// Prints one JSON object on the last line.
     #[arg(long)]
     json: bool,
+}
+
+/// The engine's default.
+fn cache_mib() -> u16 {
+    u16::try_from(Limits::default().cache_bytes / MIB).unwrap_or(u16::MAX)
 }
 
 macro_rules! fields {
