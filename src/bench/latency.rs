@@ -85,7 +85,7 @@ pub fn latency(place: Place<'_>, rate: u64, seconds: u64) -> Result<Latency, Err
     let limits = Limits { checkpoint_records, ..scratch.limits.clone() };
     let options = Options { limits, ..scratch.options() };
     let handed = run(&scratch.data("data")?, (rate, events), &options)?;
-    let latency = Spread::of(handed.iter().map(|(due, at)| at.since(*due)).collect());
+    let latency = Spread::of(handed.iter().map(|(due, at)| at.since(*due)));
     let mut instants: Vec<Timestamp> = handed.iter().map(|(_, at)| *at).collect();
     instants.sort_unstable();
     let gaps = instants.iter().zip(instants.iter().skip(1)).map(|(a, b)| b.since(*a));

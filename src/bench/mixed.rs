@@ -11,6 +11,7 @@ use super::{
     latency::{nth, pause_until},
     load::{self, ATTRIBUTE_BYTES, PAYLOAD_BYTES, closed_loop},
     machine::{self, Ground},
+    spread::Spans,
     throughput, timers,
 };
 use crate::{
@@ -207,16 +208,16 @@ fn ask(asked: &Sender<Asked>, it: Asked) {
 }
 
 fn read(answers: &Receiver<Asked>, told: &Sender<Result<Spread, crate::Error>>) {
-    let (mut spans, mut failed) = (Vec::new(), None);
+    let (mut spans, mut failed) = (Spans::new(), None);
     for asked in answers {
         match asked {
             Asked::Call(due, ticket) => match ticket.wait() {
-                Ok(_) => spans.push(SystemClock.now().since(due)),
+                Ok(_) => spans.add(SystemClock.now().since(due)),
                 Err(error) => failed = Some(error),
             },
             Asked::Spread => {
-                let spread =
-                    failed.take().map_or_else(|| Ok(Spread::of(std::mem::take(&mut spans))), Err);
+                let seen = std::mem::replace(&mut spans, Spans::new());
+                let spread = failed.take().map_or_else(|| Ok(seen.spread()), Err);
                 let _ = told.send(spread).is_ok();
             }
         }

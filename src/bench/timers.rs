@@ -209,8 +209,8 @@ fn steady(onward: &Onward, fired: &Fired, scale: Scale) -> Result<(Spread, Sprea
         let _ = never::<()>().recv_timeout(PROBE_EVERY).is_ok();
     }
     let spans = std::mem::take(&mut *fired.spans.lock().expect("no holder of this lock panics"));
-    let (late, handed) = spans.into_iter().unzip();
-    Ok((Spread::of(late), Spread::of(handed)))
+    let late = Spread::of(spans.iter().map(|(late, _)| *late));
+    Ok((late, Spread::of(spans.iter().map(|(_, handed)| *handed))))
 }
 
 /// What the messages say about the timers that sent them.
