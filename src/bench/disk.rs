@@ -110,7 +110,7 @@ fn age(data: &Path) -> Result<(), Error> {
 }
 
 /// Bytes of all keys and values in a tree.
-fn bytes_in(store: &dyn Store, tree: Tree) -> Result<u64, Error> {
+pub(super) fn bytes_in(store: &dyn Store, tree: Tree) -> Result<u64, Error> {
     let (mut bytes, mut key) = (0, Vec::new());
     while let Some((next, value)) = store.above(tree, &key)? {
         bytes += length_of(&next) + length_of(&value);

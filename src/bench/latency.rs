@@ -18,6 +18,7 @@ use super::{
     floor::{self, owned},
     load::{self, closed_loop, sent},
     machine::{self, Ground},
+    pace::Pace,
 };
 use crate::{
     Onward, Options,
@@ -113,35 +114,20 @@ fn run(data: &Path, (rate, events): (u64, u64), options: &Options) -> Result<Han
     let onward = Onward::open_with(data, &Channels::all(Stamping(Arc::clone(&stamps))), options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
     closed_loop((0..events).map(|n| onward.upsert_customer(load::customer(n, 0))))?;
-    let started = SystemClock.now();
-    let due = |n: u64| nth(started, n, rate);
+    let pace = Pace::of(rate);
     for n in 0..events {
         let event = load::event("signup", n, n, load::PAYLOAD_BYTES);
-        pause_until(due(n));
+        pace.wait(n);
         // Whoever does not keep up is not helped by waiting: the answer is not asked for.
-        drop(onward.track(event)?);
+        drop(pace.taken(onward.track(event))?);
     }
     stamps.wait_for_all(events)?;
     onward.close()?;
-    Ok(stamps.0.iter().zip(0..).map(|(stamp, n)| (due(n), at(stamp))).collect())
+    Ok(stamps.0.iter().zip(0..).map(|(stamp, n)| (pace.due(n), at(stamp))).collect())
 }
 
 fn at(stamp: &AtomicI64) -> Timestamp {
     Timestamp::from_micros(stamp.load(Ordering::Acquire)).unwrap_or(Timestamp::EPOCH)
-}
-
-/// When the n-th of so many a second is to come.
-pub(super) fn nth(started: Timestamp, n: u64, rate: u64) -> Timestamp {
-    let micros = i64::try_from(n.saturating_mul(1_000_000) / rate).unwrap_or(i64::MAX);
-    Timestamp::from_micros(started.micros().saturating_add(micros)).unwrap_or(Timestamp::MAX)
-}
-
-/// Sleeps until then, at once where that is over.
-pub(super) fn pause_until(instant: Timestamp) {
-    let left = instant.since(SystemClock.now());
-    if left > Span::ZERO {
-        let _ = never::<()>().recv_timeout(left.to_std()).is_ok();
-    }
 }
 
 /// When the message to each customer was handed over; zero: not yet.

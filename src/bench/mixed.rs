@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::{
     Error, Place, Scratch, Spread, float, floor,
-    latency::{nth, pause_until},
     load::{self, ATTRIBUTE_BYTES, PAYLOAD_BYTES, closed_loop},
     machine::{self, Ground},
+    pace::Pace,
     spread::Spans,
     throughput, timers,
 };
@@ -173,14 +173,13 @@ fn run(onward: &Onward, data: &Path, rate: u64, calls: u64) -> Result<Vec<Part>,
         // The reader ends when nobody asks any more, and nobody waits for it before.
         let asked = asked;
         scope.spawn(move || read(&answers, &told));
-        let started = SystemClock.now();
+        let pace = Pace::of(rate);
         (1..=PARTS)
             .map(|part| {
                 let (from, to) = (calls * (part - 1) / PARTS, calls * part / PARTS);
                 for n in from..to {
-                    let due = nth(started, n, rate);
-                    pause_until(due);
-                    ask(&asked, Asked::Call(due, call(onward, n)?));
+                    let due = pace.wait(n);
+                    ask(&asked, Asked::Call(due, pace.taken(call(onward, n))?));
                 }
                 ask(&asked, Asked::Spread);
                 let answered = spans.recv().unwrap_or_else(|_| Ok(Spread::default()))?;

@@ -8,9 +8,10 @@
 //! | `timers` | many waiting enrollments, a herd of them due at once, a steady stream |
 //! | `recovery` | what a killed engine with many waiting needs to come back |
 //! | `growth` | what a step costs while more and more wait |
+//! | `scale` | many flows, members of a segment, event ids: what they take |
 //! | `mixed` | everything at once for long, at half of what goes |
 //! | `disk` | what of the log, rows and timers is encoded, written and kept |
-//! | `load`, `clock`, `spread` | what is sent in, by whom and when; how figures are spread |
+//! | `load`, `pace`, `clock`, `spread` | what is sent in, by whom and when; how figures are spread |
 //! | `floor` | the same records without an engine: what the store and the disk allow |
 //! | `machine` | what it ran on, and what it used |
 
@@ -23,7 +24,9 @@ mod latency;
 mod load;
 mod machine;
 mod mixed;
+mod pace;
 mod recovery;
+mod scale;
 mod spread;
 mod throughput;
 mod timers;
@@ -41,6 +44,7 @@ pub use latency::{Latency, latency};
 pub use machine::{Ground, Machine};
 pub use mixed::{Mixed, Part, mixed};
 pub use recovery::{Recovery, fill, recovery};
+pub use scale::{Published, Scale, Sizes, scale};
 pub use spread::Spread;
 pub use throughput::{Throughput, throughput};
 pub use timers::{Scale as TimersScale, Timers, timers};
@@ -69,6 +73,16 @@ pub enum Error {
     /// The disk, or what it holds.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The inbox was full while calls came at a given rate.
+    #[error(
+        "the engine did not keep up with {rate} a second for longer than {seconds} s; name a lower --rate"
+    )]
+    Behind {
+        /// Calls a second.
+        rate: u64,
+        /// How long they had come for.
+        seconds: u64,
+    },
     /// The work did not come out as it must, so its time says nothing.
     #[error("{done} of {expected} enrollments ended as they must; this is a fault of the engine")]
     Incomplete {

@@ -16,9 +16,9 @@ use serde::Serialize;
 use super::{
     Error, Place, Scratch, Spread,
     clock::Shifted,
-    latency::{nth, pause_until},
     load::{self, ATTRIBUTE_BYTES, closed_loop, register, sent},
     machine::{self, Ground},
+    pace::Pace,
     rate,
 };
 use crate::{
@@ -189,14 +189,14 @@ fn herd(
 fn steady(onward: &Onward, fired: &Fired, scale: Scale) -> Result<(Spread, Spread), Error> {
     let (events, before) = (scale.rate * scale.seconds, fired.count());
     fired.clear();
-    let started = SystemClock.now();
+    let pace = Pace::of(scale.rate);
     for n in 0..events {
         let id = load::anywhere(n + scale.waiting + scale.herd);
         let event = load::event("steady", n, id, 0);
         let customer = load::customer(id, 0);
-        pause_until(nth(started, n, scale.rate));
-        drop(onward.upsert_customer(customer)?);
-        drop(onward.track(event)?);
+        pace.wait(n);
+        drop(pace.taken(onward.upsert_customer(customer))?);
+        drop(pace.taken(onward.track(event))?);
     }
     let mut moved = (fired.count(), SystemClock.now());
     while fired.count() < before + events {

@@ -1,5 +1,7 @@
 //! `onward bench`: how fast it is here.
 
+mod fields;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -16,7 +18,7 @@ use serde_json::Value;
 use super::{StoreArg, exit::Failure, say};
 use crate::{
     base::Limits,
-    bench::{self, Place, TimersScale},
+    bench::{self, Place, Sizes, TimersScale},
 };
 
 const MIB: usize = 1024 * 1024;
@@ -34,7 +36,7 @@ enum Scenario {
     ///
     /// Event with 200 bytes of properties, e-mail, wait of a real second, e-mail, push, exit. Events
     /// come as JSON from this process; messages are rendered and dropped.
-    #[command(after_help = THROUGHPUT)]
+    #[command(after_help = fields::THROUGHPUT)]
     Throughput {
         /// How many; few are over within the second that each waits.
         #[arg(long, value_name = "N", default_value_t = 20_000,
@@ -46,7 +48,7 @@ enum Scenario {
         common: Common,
     },
     /// Events that enrol nobody, that are stored with a payload, and that each enrol into a wait.
-    #[command(after_help = INGEST)]
+    #[command(after_help = fields::INGEST)]
     Ingest {
         /// How many of each kind.
         #[arg(long, value_name = "N", default_value_t = 100_000,
@@ -64,7 +66,7 @@ enum Scenario {
     /// From an event to its first message, while events come at a given rate.
     ///
     /// The clock of an event starts when it was to be sent in. Checkpoints are written meanwhile.
-    #[command(after_help = LATENCY)]
+    #[command(after_help = fields::LATENCY)]
     Latency {
         /// Events per second.
         #[arg(long, value_name = "N", default_value_t = 1_000,
@@ -78,7 +80,7 @@ enum Scenario {
         common: Common,
     },
     /// Many waiting enrollments, a herd of them due in one second, and a steady stream.
-    #[command(after_help = TIMERS)]
+    #[command(after_help = fields::TIMERS)]
     Timers {
         /// Enrollments that wait, due over a year.
         #[arg(long, value_name = "N", default_value_t = 100_000,
@@ -102,7 +104,7 @@ enum Scenario {
     /// What a killed engine with many waiting enrollments needs to come back.
     ///
     /// A process of its own is filled and killed; its directory is opened by this one.
-    #[command(after_help = RECOVERY)]
+    #[command(after_help = fields::RECOVERY)]
     Recovery {
         /// Enrollments that wait, due over a year; as many events come after them.
         #[arg(long, value_name = "N", default_value_t = 100_000,
@@ -115,7 +117,7 @@ enum Scenario {
         common: Common,
     },
     /// What a step of the welcome series costs while more and more enrollments wait.
-    #[command(after_help = GROWTH)]
+    #[command(after_help = fields::GROWTH)]
     Growth {
         /// How many wait, one size after the other, ascending.
         #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1000,10000,100000",
@@ -128,8 +130,26 @@ enum Scenario {
         #[command(flatten)]
         common: Common,
     },
+    /// What many flows, members of a segment, and event ids that are remembered take.
+    #[command(after_help = fields::SCALE)]
+    Scale {
+        /// Flows, each with a segment and an event of its own.
+        #[arg(long, value_name = "N", default_value_t = 1_000,
+              value_parser = clap::value_parser!(u64).range(1..=9_999))]
+        flows: u64,
+        /// Members of one segment.
+        #[arg(long, value_name = "N", default_value_t = 100_000,
+              value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        members: u64,
+        /// Event ids that are remembered.
+        #[arg(long, value_name = "N", default_value_t = 100_000,
+              value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
+        ids: u64,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Everything at once: whether memory and latency stay flat, and what the file grows by.
-    #[command(after_help = MIXED)]
+    #[command(after_help = fields::MIXED)]
     Mixed {
         /// For how long.
         #[arg(long, value_name = "N", default_value_t = 60,
@@ -142,7 +162,7 @@ enum Scenario {
         common: Common,
     },
     /// What of the log, rows and timers is encoded, written and kept, and left after trimming.
-    #[command(after_help = DISK)]
+    #[command(after_help = fields::DISK)]
     Disk {
         /// Enrollments through the welcome series of `throughput`.
         #[arg(long, value_name = "N", default_value_t = 20_000,
@@ -182,124 +202,6 @@ struct Common {
 fn cache_mib() -> u16 {
     u16::try_from(Limits::default().cache_bytes / MIB).unwrap_or(u16::MAX)
 }
-
-macro_rules! fields {
-    ($($own:literal)*) => {
-        concat!("\
-Fields of the JSON object, times in milliseconds; null where the system does not say:
-  scenario                what was measured
-  machine                 cpu, cores, filesystem
-  durability, store       when a record counted as done, and where
-  cache_bytes             memory for cached rows, about
-  chunk_bytes             bytes at which a chunk is closed
-  sync_bytes_max          bytes between two syncs, at most
-  rss_mib                 the most memory that the process had
-", $($own,)*)
-    };
-}
-
-macro_rules! floors {
-    () => {
-        "\
-  floor_records_per_s     the same records as bare chunks in the same kind of store, this run
-  ratio_to_floor          records_per_s as a part of that
-  raw_records_per_s       the same chunks in a plain file with fdatasync, this run
-  ratio_to_raw            records_per_s as a part of that
-  generator_cpu_s         processor seconds of the caller: making, reading, handing over events"
-    };
-}
-
-const THROUGHPUT: &str = concat!(
-    fields!(
-        "  enrollments, partitions how many went through, shared among how many partitions
-  seconds                 from the first event in to the last exit durable, waits included
-  step_transitions_per_s  steps that enrollments left, five each, per second
-  enrollments_per_s       enrollments that ended, per second
-  records_per_s, records  of the log
-  bytes_per_record        in the log, chunk headers included
-"
-    ),
-    floors!()
-);
-
-const INGEST: &str = concat!(
-    fields!(
-        "  events, partitions      how many of each kind, shared among how many partitions
-  payload_bytes           bytes of the properties that are stored
-  idle_events_per_s       that enrol nobody, ten of each customer
-  stored_events_per_s     the same with the payload
-  enrolling_events_per_s  that each enrol a customer of their own into a wait
-  records_per_s           of the last kind: event, enrollment, wait
-"
-    ),
-    floors!()
-);
-
-const LATENCY: &str = fields!(
-    "  rate, events            events per second, as asked for, and in all
-  checkpoint_records      records between two checkpoints
-  latency                 p50_ms, p99_ms, p999_ms, max_ms from when an event was to be sent in to
-                          when its message was handed to its channel
-  longest_gap_ms          the longest time between two messages while events came
-  append                  the same spread of appending one chunk of 200 bytes, synced, this run
-  ratio_p50, ratio_p99    latency as a multiple of append"
-);
-
-const TIMERS: &str = fields!(
-    "  waiting                 enrollments that wait, due over a year
-  registered_per_s        of them per second: customer, event, enrollment, timer
-  waiting_rss_mib         what the process has in memory once all of them wait
-  herd                    enrollments due in one second
-  herd_drained_per_s      of them per second: due, durably requested, rendered, handed over
-  event                   p50_ms, p99_ms, p999_ms, max_ms of events meanwhile, until answered
-  rate                    timers per second of the steady stream, as asked for
-  lateness                how much later than due a steady timer fired
-  handed                  how much later than due its message was handed to its channel
-  early                   timers that fired before they were due
-  disk_bytes              bytes of the data directory at the end
-  written_bytes           bytes that the process had written to the file system for all this"
-);
-
-const RECOVERY: &str = fields!(
-    "  waiting                 enrollments that wait
-  disk_bytes              bytes of the directory when its process was killed
-  open_ms                 until a copy of the store is open: looked at, and opened by sled
-  ready_ms                until the engine is open and an event is answered
-  replayed_records        records after the checkpoint in force
-  replay_records_per_s    of them per second, over all that ready_ms has besides open_ms"
-);
-
-const GROWTH: &str = fields!(
-    "  enrollments             through the welcome series at each size
-  waiting                 by how many wait: step_transitions_per_s, step_us, step_cpu_us of the
-                          whole process, rss_mib and disk_bytes after it
-  growth                  the most that a step takes as a multiple of the least"
-);
-
-const MIXED: &str = fields!(
-    "  seconds, rate, calls    how long, calls per second, calls in all
-  ended                   enrollments through the welcome series, all that began
-  early, late             the first and the last quarter: answered (p50_ms, p99_ms, p999_ms, max_ms
-                          from when a call was to be made to its answer), rss_mib and disk_bytes
-  rss_growth, p50_growth, p99_growth
-                          the last quarter as a multiple of the first
-  grown_bytes             by how much the directory grew, with its full history
-  log_bytes               of that, chunks of the log as encoded
-  grown_ratio             grown_bytes as a multiple of log_bytes"
-);
-
-const DISK: &str = fields!(
-    "  enrollments, records    through the welcome series, and in the log for it, customers included
-  plain_bytes_per_record  of the log before compression, chunk headers included
-  log_bytes_per_record    the same as stored
-  log_bytes_per_transition, row_bytes_per_transition, timer_bytes_per_transition
-                          encoded, per step that an enrollment left
-  written_ratio           bytes written to the file system, as a multiple of log, rows and timers
-  kept_ratio, kept_bytes  of the directory with its full history
-  trimmed_bytes           of the directory after all records were trimmed
-  compacted_bytes         after that was compacted
-  compacted_ratio         that as a multiple of the rows"
-);
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     match &args.scenario {
@@ -342,6 +244,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
                 return Err(Failure::usage(why));
             }
             common.tell(&bench::growth(common.place(), waiting, *enrollments)?)
+        }
+        Scenario::Scale { flows, members, ids, common } => {
+            let (flows, members, ids) = (*flows, *members, *ids);
+            common.tell(&bench::scale(common.place(), Sizes { flows, members, ids })?)
         }
         Scenario::Mixed { seconds, rate, common } => {
             common.tell(&bench::mixed(common.place(), *seconds, *rate)?)

@@ -3,7 +3,7 @@
 use super::{Desk, end, onward};
 
 /// Each scenario in small, and figures that it must have.
-const SCENARIOS: [(&[&str], &[&str]); 8] = [
+const SCENARIOS: [(&[&str], &[&str]); 9] = [
     (&["throughput", "--enrollments", "20"], &["step_transitions_per_s", "ratio_to_floor"]),
     (
         &["ingest", "--events", "30", "--partitions", "2"],
@@ -16,6 +16,10 @@ const SCENARIOS: [(&[&str], &[&str]); 8] = [
     ),
     (&["recovery", "--waiting", "40"], &["ready_ms", "replayed_records"]),
     (&["growth", "--waiting", "20,40", "--enrollments", "20"], &["waiting", "growth"]),
+    (
+        &["scale", "--flows", "5", "--members", "20", "--ids", "40"],
+        &["flows_published", "member_events_per_s", "row_mib_per_million_ids"],
+    ),
     (&["mixed", "--seconds", "1", "--rate", "60"], &["early", "late", "p99_growth", "grown_ratio"]),
     (&["disk", "--enrollments", "20"], &["log_bytes_per_transition", "compacted_bytes"]),
 ];
@@ -53,6 +57,7 @@ fn what_is_out_of_range_is_refused() {
         (["recovery", "--waiting", "0"], "1..=20000000"),
         (["throughput", "--partitions", "65"], "1..=64"),
         (["growth", "--waiting", "20,10"], "ascend"),
+        (["scale", "--flows", "10000"], "1..=9999"),
         (["mixed", "--rate", "0"], "1..=1000000"),
         (["timers", "--cache-mib", "0"], "1..=65535"),
     ] {

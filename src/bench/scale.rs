@@ -1,0 +1,256 @@
+//! What much of everything takes: many flows, a segment with many members, many event ids that are
+//! remembered.
+
+use std::{fmt::Write, path::Path};
+
+use serde::Serialize;
+
+use super::{
+    Error, Place, Scratch,
+    disk::bytes_in,
+    float,
+    load::{self, closed_loop},
+    machine::{self, Ground},
+    rate,
+};
+use crate::{
+    Onward,
+    app::SystemClock,
+    base::{Clock, Timestamp},
+    delivery::Channels,
+    model::Event,
+    store::{Directory, Tree},
+};
+
+/// Events that start each flow.
+const EVENTS_EACH: u64 = 10;
+/// Events of members and others, at most.
+const MEMBER_EVENTS_MAX: u64 = 100_000;
+/// Event ids of one customer.
+const IDS_EACH: u64 = 10;
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// How much there is of what.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Flows, each with a segment and an event of its own.
+    pub flows: u64,
+    /// Members of one segment.
+    pub members: u64,
+    /// Event ids that are remembered.
+    pub ids: u64,
+}
+
+/// The figures of one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Scale {
+    /// `scale`.
+    pub scenario: &'static str,
+    /// What it ran on.
+    #[serde(flatten)]
+    pub ground: Ground,
+    /// Flows, each with a segment and an event of its own.
+    pub flows: u64,
+    /// What it took to publish them and to keep them compiled.
+    pub flows_published: Published,
+    /// Events per second that each start one of them, for a customer of their own.
+    pub flow_events_per_s: f64,
+    /// Members of one segment.
+    pub members: u64,
+    /// What it took to publish that segment and to keep it.
+    pub members_published: Published,
+    /// Events per second of members, who are enrolled, and others, who are not, in turns.
+    pub member_events_per_s: f64,
+    /// From when a closed directory with all this is opened until an event is answered.
+    pub ready_ms: f64,
+    /// Event ids that are remembered, ten of each customer.
+    pub ids: u64,
+    /// Bytes of rows that a million ids take, in the store and in the cache, in MiB.
+    pub row_mib_per_million_ids: f64,
+    /// Bytes by which the directory is larger for a million ids, the full history included, in MiB.
+    pub disk_mib_per_million_ids: f64,
+    /// The most memory that the process had.
+    pub rss_mib: Option<f64>,
+}
+
+/// What publishing took.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Published {
+    /// Bytes of the document.
+    pub document_bytes: usize,
+    /// Until it was in force.
+    pub seconds: f64,
+    /// By how much the memory of the process grew.
+    pub rss_mib: Option<f64>,
+}
+
+/// Runs the scenario in directories of its own at `place`, which are removed afterwards.
+pub fn scale(place: Place<'_>, sizes: Sizes) -> Result<Scale, Error> {
+    let scratch = Scratch::new(place)?;
+    let ground = Ground::of(&scratch);
+    let Sizes { flows, members, ids } = sizes;
+    let onward = open(&scratch, "definitions")?;
+    let flows_published = publish(&onward, &flows_document(flows))?;
+    let starts = flows * EVENTS_EACH;
+    let event = |n| load::event(&flow_event(n % flows), n, n, 0);
+    let flow_events_per_s = track(&onward, starts, event)?;
+    expect_enrolled(&onward, starts)?;
+    let members_published = publish(&onward, &members_document(members))?;
+    let asked = 2 * members.min(MEMBER_EVENTS_MAX / 2);
+    // Its number is its id, and some of them sent others before.
+    let event = |n| load::event("member", starts + n, member_or_not(n), 0);
+    let member_events_per_s = track(&onward, asked, event)?;
+    expect_enrolled(&onward, starts + asked / 2)?;
+    onward.close()?;
+    let closed = SystemClock.now();
+    let onward = open(&scratch, "definitions")?;
+    onward.track(load::event("member", starts + asked, 0, 0))?.wait()?;
+    let ready_ms = seconds_since(closed) * 1_000.0;
+    onward.close()?;
+    let without = remember(&scratch, "without", ids, |event| Event { id: None, ..event })?;
+    let with = remember(&scratch, "with", ids, |event| event)?;
+    let millions = float(ids) / 1e6;
+    let each = |with: u64, without: u64| float(with.saturating_sub(without)) / MIB / millions;
+    Ok(Scale {
+        scenario: "scale",
+        ground,
+        flows,
+        flows_published,
+        flow_events_per_s,
+        members,
+        members_published,
+        member_events_per_s,
+        ready_ms,
+        ids,
+        row_mib_per_million_ids: each(with.rows, without.rows),
+        disk_mib_per_million_ids: each(with.disk, without.disk),
+        rss_mib: machine::peak_rss_mib(),
+    })
+}
+
+fn open(scratch: &Scratch, name: &str) -> Result<Onward, Error> {
+    let channels = Channels::all(load::Nothing);
+    Ok(Onward::open_with(&scratch.join(name), &channels, &scratch.options())?)
+}
+
+fn publish(onward: &Onward, document: &str) -> Result<Published, Error> {
+    let (began, before) = (SystemClock.now(), machine::rss_mib());
+    onward.publish(&[("scale", document.as_bytes())])?.wait()?;
+    Ok(Published {
+        document_bytes: document.len(),
+        seconds: seconds_since(began),
+        rss_mib: machine::rss_mib().zip(before).map(|(after, before)| after - before),
+    })
+}
+
+/// Sends events in; how many a second until the last is durable.
+fn track(onward: &Onward, count: u64, event: impl Fn(u64) -> Event) -> Result<f64, Error> {
+    let began = SystemClock.now();
+    closed_loop((0..count).map(|n| onward.track(event(n))))?;
+    Ok(rate(count, seconds_since(began)))
+}
+
+fn seconds_since(began: Timestamp) -> f64 {
+    SystemClock.now().since(began).to_std().as_secs_f64()
+}
+
+fn expect_enrolled(onward: &Onward, expected: u64) -> Result<(), Error> {
+    let counted = onward.engine().query(|it| {
+        Ok(it.memory().counters.flows.values().map(|flow| flow.enrolled).sum::<u64>())
+    })?;
+    match counted.wait()? {
+        done if done == expected => Ok(()),
+        done => Err(Error::Incomplete { done, expected }),
+    }
+}
+
+fn flow_event(number: u64) -> String {
+    format!("act-{number}")
+}
+
+/// Flows that end at once, each with a segment that everybody is in.
+fn flows_document(flows: u64) -> String {
+    let segments = listed(flows, |n, out| {
+        write!(out, r#"{{"id":"s{n}","name":"S","rule":"customer.id != 'nobody-{n}'"}}"#)
+    });
+    let flows = listed(flows, |n, out| {
+        let event = flow_event(n);
+        write!(
+            out,
+            r#"{{"id":"f{n}","name":"F","segment":"s{n}","trigger":{{"event":"{event}","filter":"event.properties.plan == 'free'"}},
+            "steps":[{{"id":"end","step_order":1,"step_type":"EXIT","config":{{}}}}]}}"#
+        )
+    });
+    format!(r#"{{"segments":[{segments}],"flows":[{flows}]}}"#)
+}
+
+/// A segment of so many members, and a flow for them.
+fn members_document(members: u64) -> String {
+    let members = listed(members, |n, out| write!(out, r#""c{:08}""#, member_or_not(2 * n)));
+    format!(
+        r#"{{"segments":[{{"id":"listed","name":"Listed","members":[{members}]}}],
+        "flows":[{{"id":"listed","name":"Listed","segment":"listed","trigger":{{"event":"member"}},"entry":"every_time",
+        "steps":[{{"id":"end","step_order":1,"step_type":"EXIT","config":{{}}}}]}}]}}"#
+    )
+}
+
+/// The customers with even numbers are members.
+const fn member_or_not(n: u64) -> u64 {
+    load::anywhere(n)
+}
+
+fn listed(count: u64, one: impl Fn(u64, &mut String) -> std::fmt::Result) -> String {
+    let mut list = String::new();
+    for n in 0..count {
+        if n > 0 {
+            list.push(',');
+        }
+        one(n, &mut list).expect("a string takes text");
+    }
+    list
+}
+
+/// What a directory with events comes to.
+struct Kept {
+    rows: u64,
+    disk: u64,
+}
+
+/// Sends so many events in, and looks at what is kept of them.
+fn remember(
+    scratch: &Scratch,
+    name: &str,
+    events: u64,
+    as_sent: impl Fn(Event) -> Event,
+) -> Result<Kept, Error> {
+    let onward = open(scratch, name)?;
+    let customers = events.div_ceil(IDS_EACH);
+    track(&onward, events, |n| as_sent(load::event("visit", n, load::anywhere(n % customers), 0)))?;
+    onward.close()?;
+    kept(&scratch.join(name))
+}
+
+fn kept(data: &Path) -> Result<Kept, Error> {
+    let disk = machine::bytes_of(data);
+    let store = Directory::open_existing(data)?;
+    let rows = bytes_in(&*store, Tree::Rows)?;
+    store.close()?;
+    Ok(Kept { rows, disk })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flow_starts_and_members_alone_are_enrolled() {
+        let parent = tempfile::tempdir().unwrap();
+        let sizes = Sizes { flows: 7, members: 30, ids: 100 };
+        let figures = scale(Place::tested(parent.path()), sizes).unwrap();
+        assert_eq!((figures.flows, figures.members, figures.ids), (7, 30, 100));
+        // A row of each id: sixteen bytes of its key, and when.
+        assert!(figures.row_mib_per_million_ids > 16.0, "{figures:?}");
+        assert!(figures.ready_ms > 0.0 && figures.member_events_per_s > 0.0);
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+}
