@@ -10,7 +10,7 @@ use super::{
     clock::Shifted,
     float, floor, load,
     machine::{self, Ground},
-    throughput,
+    throughput, timers,
 };
 use crate::{
     Onward, Options,
@@ -44,7 +44,9 @@ pub struct Disk {
     pub log_bytes_per_transition: f64,
     /// Bytes of the pages of rows per step transition.
     pub row_bytes_per_transition: f64,
-    /// Bytes of the pieces of timers per step transition.
+    /// The same of events without a payload that each enrol into a wait: event, enrollment, wait.
+    pub bare_log_bytes_per_record: f64,
+    /// Bytes of the pieces of timers while all of them wait, per step transition of the series.
     pub timer_bytes_per_transition: f64,
     /// Bytes that were written to the file system, as a multiple of log, rows and timers.
     pub written_ratio: Option<f64>,
@@ -58,6 +60,8 @@ pub struct Disk {
     pub compacted_bytes: u64,
     /// That as a multiple of the rows.
     pub compacted_ratio: f64,
+    /// The most memory that the process had.
+    pub rss_mib: Option<f64>,
 }
 
 /// Runs the scenario in a directory of its own at `place`, which is removed afterwards.
@@ -68,12 +72,14 @@ pub fn disk(place: Place<'_>, enrollments: u64) -> Result<Disk, Error> {
     let before = machine::written_bytes();
     throughput::run(&scratch, enrollments, 1)?;
     let written = machine::written_bytes().zip(before).map(|(after, before)| after - before);
-    let bare = floor::Bare::read(&data, Lsn::ZERO)?;
+    let bare = floor::Bare::count_in(&data, Lsn::ZERO)?;
     let kept_bytes = machine::bytes_of(&data);
     let store = Directory::open_existing(&data)?;
-    let (rows, timers) = (bytes_in(&*store, Tree::Rows)?, bytes_in(&*store, Tree::Timers)?);
+    let rows = bytes_in(&*store, Tree::Rows)?;
     store.close()?;
-    let encoded = float(bare.chunk_bytes + rows + timers);
+    let waits = waits(&scratch, enrollments)?;
+    // Each enrollment waited once.
+    let encoded = float(bare.chunk_bytes + rows + waits.timer_bytes);
     let each = |bytes: u64| float(bytes) / float(enrollments * throughput::STEPS);
     age(&data)?;
     trim(&data, &Limits::default(), KEEP, None)?;
@@ -89,14 +95,40 @@ pub fn disk(place: Place<'_>, enrollments: u64) -> Result<Disk, Error> {
         log_bytes_per_record: float(bare.chunk_bytes) / float(bare.count().max(1)),
         log_bytes_per_transition: each(bare.chunk_bytes),
         row_bytes_per_transition: each(rows),
-        timer_bytes_per_transition: each(timers),
+        timer_bytes_per_transition: each(waits.timer_bytes),
+        bare_log_bytes_per_record: waits.log_bytes_per_record,
         written_ratio: written.map(|written| float(written) / encoded),
         kept_ratio: float(kept_bytes) / encoded,
         kept_bytes,
         trimmed_bytes,
         compacted_bytes,
         compacted_ratio: float(compacted_bytes) / float(rows.max(1)),
+        rss_mib: machine::peak_rss_mib(),
     })
+}
+
+/// What is kept of enrollments that wait.
+struct Waits {
+    timer_bytes: u64,
+    log_bytes_per_record: f64,
+}
+
+/// Lets so many customers wait in a directory of their own.
+fn waits(scratch: &Scratch, enrollments: u64) -> Result<Waits, Error> {
+    let data = scratch.data("waits")?;
+    let onward = Onward::open_with(&data, &Channels::all(load::Nothing), &scratch.options())?;
+    onward.publish(&[("bench", timers::DEFINITIONS)])?.wait()?;
+    let before = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
+    let event = |n: u64| load::event("wait", n, load::anywhere(n), 0);
+    load::closed_loop((0..enrollments).map(|n| onward.track(event(n))))?;
+    load::expect_active(&onward, enrollments)?;
+    onward.close()?;
+    let bare = floor::Bare::count_in(&data, before)?;
+    let store = Directory::open_existing(&data)?;
+    let timer_bytes = bytes_in(&*store, Tree::Timers)?;
+    store.close()?;
+    let log_bytes_per_record = float(bare.chunk_bytes) / float(bare.count().max(1));
+    Ok(Waits { timer_bytes, log_bytes_per_record })
 }
 
 /// Lets time pass, and something happen after it.
@@ -130,6 +162,9 @@ mod tests {
         // The customers, the definitions, and eleven records for each enrollment.
         assert!(figures.records > 20 * 12);
         assert!(figures.log_bytes_per_transition > 0.0 && figures.row_bytes_per_transition > 0.0);
+        // At least when it is due, whose it is and where the row lies.
+        assert!(figures.timer_bytes_per_transition > 2.0, "{figures:?}");
+        assert!(figures.bare_log_bytes_per_record < figures.log_bytes_per_record);
         assert!(figures.kept_bytes > 0 && figures.compacted_bytes > 0);
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     }

@@ -27,6 +27,8 @@ pub(super) const PARTITION: PartitionId = PartitionId(0);
 #[derive(Debug, Default)]
 pub(super) struct Bare {
     chunks: Vec<Vec<u8>>,
+    /// Whether only the bytes are counted.
+    is_counted: bool,
     records: u64,
     /// Bytes of all chunks, headers included.
     pub(super) chunk_bytes: u64,
@@ -45,9 +47,9 @@ impl Bare {
         Ok(bare)
     }
 
-    /// Of the records after `after` in the directory of one partition.
-    pub(super) fn read(dir: &Path, after: Lsn) -> Result<Self, Error> {
-        let mut bare = Self::default();
+    /// Counts the bytes of the records after `after` in the directory of one partition.
+    pub(super) fn count_in(dir: &Path, after: Lsn) -> Result<Self, Error> {
+        let mut bare = Self { is_counted: true, ..Self::default() };
         bare.read_more(dir, after)?;
         Ok(bare)
     }
@@ -84,7 +86,9 @@ impl Bare {
         self.plain_bytes += u64::try_from(full.len_bytes()).expect("a chunk is far below 4 GiB");
         let (_, bytes) = fold.seal(full, Group::Ends);
         self.chunk_bytes += length_of(&bytes);
-        self.chunks.push(bytes);
+        if !self.is_counted {
+            self.chunks.push(bytes);
+        }
     }
 
     pub(super) fn count(&self) -> u64 {

@@ -14,7 +14,7 @@ use crossbeam_channel::never;
 use serde::Serialize;
 
 use super::{
-    Error, Place, Scratch, Spread,
+    Error, Place, Scratch, Spread, at_most,
     floor::{self, owned},
     load::{self, closed_loop, sent},
     machine::{self, Ground},
@@ -32,6 +32,8 @@ use crate::{
 const CHECKPOINTS: u64 = 4;
 /// Records that an event causes: itself, the enrollment, request, outcome, exit.
 const RECORDS_EACH: u64 = 5;
+/// Events, each of which is remembered until the end.
+const EVENTS_MAX: u64 = 20_000_000;
 /// Appends of one chunk for the baseline.
 const APPENDS: usize = 500;
 const APPEND_BYTES: usize = 200;
@@ -78,9 +80,10 @@ pub struct Latency {
 
 /// Runs the scenario in a directory of its own at `place`, which is removed afterwards.
 pub fn latency(place: Place<'_>, rate: u64, seconds: u64) -> Result<Latency, Error> {
+    let events = rate * seconds;
+    at_most("events, which are so many a second for so long", EVENTS_MAX, events)?;
     let scratch = Scratch::new(place)?;
     let ground = Ground::of(&scratch);
-    let events = rate * seconds;
     let checkpoint_records = (events * RECORDS_EACH / CHECKPOINTS).max(1);
     let append = Spread::of(appends(&scratch.data("append")?)?);
     let limits = Limits { checkpoint_records, ..scratch.limits.clone() };
@@ -117,9 +120,8 @@ fn run(data: &Path, (rate, events): (u64, u64), options: &Options) -> Result<Han
     let pace = Pace::of(rate);
     for n in 0..events {
         let event = load::event("signup", n, n, load::PAYLOAD_BYTES);
-        pace.wait(n);
         // Whoever does not keep up is not helped by waiting: the answer is not asked for.
-        drop(pace.taken(onward.track(event))?);
+        let (_, _) = pace.call(n, || onward.track(event.clone()))?;
     }
     stamps.wait_for_all(events)?;
     onward.close()?;

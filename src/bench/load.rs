@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt::Write, ops::Range, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::clock::Shifted;
+use super::{Error, clock::Shifted};
 use crate::{
     Onward, Ticket,
     app::SystemClock,
@@ -19,7 +19,9 @@ use crate::{
 const UNDER_WAY: usize = 4_096;
 /// Bytes of a waiting customer's attributes.
 pub(super) const ATTRIBUTE_BYTES: usize = 300;
-const YEAR: Span = Span::days(365);
+/// Over how long those who wait a year are made: the first of them is not due before the last one is
+/// there, and not for some days after.
+const SPREAD: Span = Span::days(360);
 /// Bytes of an event's properties, unless a scenario says otherwise.
 pub(super) const PAYLOAD_BYTES: usize = 200;
 
@@ -45,15 +47,16 @@ pub(super) fn closed_loop(
     under_way.into_iter().try_for_each(|ticket| ticket.wait().map(drop))
 }
 
-/// Lets the customers with these numbers wait, evenly over a year for all below the last; seconds
-/// that it takes.
+/// Lets the customers with these numbers wait for a year, evenly spread for `all` that there will be;
+/// seconds that it takes.
 pub(super) fn register(
     onward: &Onward,
     clock: &Shifted,
     numbers: Range<u64>,
+    all: u64,
 ) -> Result<f64, crate::Error> {
     let started = SystemClock.now();
-    let step = YEAR.micros() / i64::try_from(numbers.end.max(1)).unwrap_or(i64::MAX);
+    let step = SPREAD.micros() / i64::try_from(all.max(1)).unwrap_or(i64::MAX);
     let calls = numbers.flat_map(|n| {
         clock.forward(step);
         let id = anywhere(n);
@@ -62,6 +65,17 @@ pub(super) fn register(
     });
     closed_loop(calls)?;
     Ok(SystemClock.now().since(started).to_std().as_secs_f64())
+}
+
+/// Fails unless so many enrollments are active.
+pub(super) fn expect_active(onward: &Onward, expected: u64) -> Result<(), Error> {
+    let active = onward
+        .engine()
+        .query(|it| Ok(it.memory().counters.flows.values().map(|flow| flow.active).sum::<u64>()))?;
+    match active.wait()? {
+        done if done == expected => Ok(()),
+        done => Err(Error::Incomplete { done, expected }),
+    }
 }
 
 /// A customer whose id is `c` and a number, with an address, a device and attributes of so many bytes.

@@ -1,36 +1,33 @@
 //! Everything at once for a long time, at half of what goes: whether memory and latency stay flat,
 //! and what the file grows by.
 
-use std::{path::Path, thread};
+use std::path::Path;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Serialize;
 
 use super::{
-    Error, Place, Scratch, Spread, float, floor,
+    Error, Place, Scratch, Spread,
+    answers::reading,
+    at_most, float, floor,
     load::{self, ATTRIBUTE_BYTES, PAYLOAD_BYTES, closed_loop},
     machine::{self, Ground},
     pace::Pace,
-    spread::Spans,
     throughput, timers,
 };
 use crate::{
-    Onward, Ticket,
-    app::SystemClock,
-    base::{Clock, Timestamp},
-    delivery::Channels,
-    machine::input::Answer,
+    Onward, Ticket, app::SystemClock, base::Clock, delivery::Channels, machine::input::Answer,
 };
 
 /// Events with which the greatest rate is looked for.
-const TRIAL: u64 = 40_000;
-/// Answers that nobody has looked at yet, at most.
-const UNREAD: usize = 1 << 16;
+const TRIAL: u64 = 200_000;
 /// Into how many parts the time is divided; the first and the last are compared.
 const PARTS: u64 = 4;
-/// Of as many calls two make a customer, one sends a customer through the welcome series, one lets a
-/// customer wait for a year, two are events with a payload, the rest hardly have any.
+/// Of as many calls two make a customer each, one sends the first through the welcome series, one lets
+/// the second wait for a year, and six are events of one that is known, two of them with a payload.
 const CYCLE: u64 = 10;
+const NEWCOMERS: u64 = 2;
+/// More would be customers that there are already.
+const CALLS_MAX: u64 = load::ANYWHERE / NEWCOMERS * CYCLE;
 /// The first call of them that begins a series.
 const SIGNUP: u64 = 2;
 
@@ -84,6 +81,11 @@ pub struct Part {
 /// Runs the scenario in a directory of its own at `place`, which is removed afterwards. Without
 /// a rate it is half of what a short trial comes to.
 pub fn mixed(place: Place<'_>, seconds: u64, rate: Option<u64>) -> Result<Mixed, Error> {
+    let calls_of = |rate: u64| {
+        let calls = rate * seconds;
+        at_most("calls, which are so many a second for so long", CALLS_MAX, calls).map(|()| calls)
+    };
+    calls_of(rate.unwrap_or_default())?;
     let scratch = Scratch::new(place)?;
     let ground = Ground::of(&scratch);
     let rate = match rate {
@@ -91,7 +93,7 @@ pub fn mixed(place: Place<'_>, seconds: u64, rate: Option<u64>) -> Result<Mixed,
         None => trial(&scratch)?,
     };
     let data = scratch.data("data")?;
-    let calls = rate * seconds;
+    let calls = calls_of(rate)?;
     let onward = open(&data, &scratch)?;
     let before = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
     let empty = machine::bytes_of(&data);
@@ -100,7 +102,8 @@ pub fn mixed(place: Place<'_>, seconds: u64, rate: Option<u64>) -> Result<Mixed,
     throughput::wait_for_the_end(&onward, ended)?;
     onward.close()?;
     let grown_bytes = machine::bytes_of(&data).saturating_sub(empty);
-    let log_bytes = floor::Bare::read(&data, before)?.chunk_bytes;
+    let rss_mib = machine::peak_rss_mib();
+    let log_bytes = floor::Bare::count_in(&data, before)?.chunk_bytes;
     let (early, late) = match (parts.first(), parts.last()) {
         (Some(early), Some(late)) => (*early, *late),
         _ => return Err(Error::Incomplete { done: 0, expected: ended }),
@@ -120,7 +123,7 @@ pub fn mixed(place: Place<'_>, seconds: u64, rate: Option<u64>) -> Result<Mixed,
         grown_bytes,
         log_bytes,
         grown_ratio: float(grown_bytes) / float(log_bytes.max(1)),
-        rss_mib: machine::peak_rss_mib(),
+        rss_mib,
     })
 }
 
@@ -138,8 +141,9 @@ fn trial(scratch: &Scratch) -> Result<u64, Error> {
     let onward = open(&data, scratch)?;
     let started = SystemClock.now();
     closed_loop((0..TRIAL).map(|n| call(&onward, n)))?;
-    throughput::wait_for_the_end(&onward, series_in(TRIAL))?;
+    // The last of the series still wait for a second, in which nothing else is done.
     let taken = SystemClock.now().since(started);
+    throughput::wait_for_the_end(&onward, series_in(TRIAL))?;
     onward.close()?;
     std::fs::remove_dir_all(&data).map_err(|source| Error::Directory { path: data, source })?;
     let micros = u64::try_from(taken.micros()).unwrap_or(1).max(1);
@@ -153,38 +157,42 @@ const fn series_in(calls: u64) -> u64 {
 
 /// The n-th call.
 fn call(onward: &Onward, n: u64) -> Result<Ticket<Answer>, crate::Error> {
-    // Two customers, of whom one goes through the series and one waits.
-    let new = |n: u64| load::anywhere(n);
-    let known = load::anywhere(n / 2);
-    match n % CYCLE {
-        0 | 1 => onward.upsert_customer(load::customer(new(n), ATTRIBUTE_BYTES)),
-        SIGNUP => onward.track(load::event("signup", n, new(n - SIGNUP), PAYLOAD_BYTES)),
-        3 => onward.track(load::event("wait", n, new(n - 2), 0)),
-        4 | 5 => onward.track(load::event("browse", n, known, PAYLOAD_BYTES)),
-        _ => onward.track(load::event("visit", n, known, 0)),
+    let (cycle, step) = (n / CYCLE, n % CYCLE);
+    let signup = newcomer(cycle, 0);
+    let waiter = newcomer(cycle, 1);
+    match step {
+        0 => onward.upsert_customer(load::customer(signup, ATTRIBUTE_BYTES)),
+        1 => onward.upsert_customer(load::customer(waiter, ATTRIBUTE_BYTES)),
+        SIGNUP => onward.track(load::event("signup", n, signup, PAYLOAD_BYTES)),
+        3 => onward.track(load::event("wait", n, waiter, 0)),
+        4 | 5 => onward.track(load::event("browse", n, known(cycle), PAYLOAD_BYTES)),
+        _ => onward.track(load::event("visit", n, known(cycle), 0)),
     }
+}
+
+/// The customers that a cycle makes: the first goes through the series, the second waits.
+const fn newcomer(cycle: u64, which: u64) -> u64 {
+    load::anywhere(NEWCOMERS * cycle + which)
+}
+
+/// Somebody of the cycles up to this one, another for each of them, as likely one as the other.
+const fn known(cycle: u64) -> u64 {
+    let somewhere = load::anywhere(cycle);
+    newcomer(somewhere % (cycle + 1), somewhere / 2 % NEWCOMERS)
 }
 
 /// Makes the calls, whether or not the engine keeps up, and looks at it after each part of them.
 fn run(onward: &Onward, data: &Path, rate: u64, calls: u64) -> Result<Vec<Part>, Error> {
-    let (asked, answers) = bounded(UNREAD);
-    let (told, spans) = bounded(0);
-    thread::scope(move |scope| {
-        // The reader ends when nobody asks any more, and nobody waits for it before.
-        let asked = asked;
-        scope.spawn(move || read(&answers, &told));
+    reading(|answers| {
         let pace = Pace::of(rate);
         (1..=PARTS)
             .map(|part| {
-                let (from, to) = (calls * (part - 1) / PARTS, calls * part / PARTS);
-                for n in from..to {
-                    let due = pace.wait(n);
-                    ask(&asked, Asked::Call(due, pace.taken(call(onward, n))?));
+                for n in calls * (part - 1) / PARTS..calls * part / PARTS {
+                    let (due, ticket) = pace.call(n, || call(onward, n))?;
+                    answers.note(due, ticket);
                 }
-                ask(&asked, Asked::Spread);
-                let answered = spans.recv().unwrap_or_else(|_| Ok(Spread::default()))?;
                 Ok(Part {
-                    answered,
+                    answered: answers.spread()?,
                     rss_mib: machine::rss_mib(),
                     disk_bytes: machine::bytes_of(data),
                 })
@@ -193,39 +201,21 @@ fn run(onward: &Onward, data: &Path, rate: u64, calls: u64) -> Result<Vec<Part>,
     })
 }
 
-/// What is read on a thread of its own, so that nobody waits for an answer before the next call.
-enum Asked {
-    /// A call and when it was to be made.
-    Call(Timestamp, Ticket<Answer>),
-    /// How long the calls since the last one took.
-    Spread,
-}
-
-fn ask(asked: &Sender<Asked>, it: Asked) {
-    // The reader outlives every question.
-    let _ = asked.send(it).is_ok();
-}
-
-fn read(answers: &Receiver<Asked>, told: &Sender<Result<Spread, crate::Error>>) {
-    let (mut spans, mut failed) = (Spans::new(), None);
-    for asked in answers {
-        match asked {
-            Asked::Call(due, ticket) => match ticket.wait() {
-                Ok(_) => spans.add(SystemClock.now().since(due)),
-                Err(error) => failed = Some(error),
-            },
-            Asked::Spread => {
-                let seen = std::mem::replace(&mut spans, Spans::new());
-                let spread = failed.take().map_or_else(|| Ok(seen.spread()), Err);
-                let _ = told.send(spread).is_ok();
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_known_was_made_before_and_may_be_anybody() {
+        let made = |cycle: u64| [newcomer(cycle, 0), newcomer(cycle, 1)];
+        let mut seen = std::collections::BTreeSet::new();
+        for cycle in 0..1_000 {
+            let known = known(cycle);
+            assert!((0..=cycle).any(|it| made(it).contains(&known)), "{cycle}");
+            seen.insert(known);
+        }
+        assert!(seen.len() > 500, "{}", seen.len());
+    }
 
     #[test]
     fn everything_goes_through_and_both_ends_are_compared() {

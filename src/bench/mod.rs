@@ -11,10 +11,12 @@
 //! | `scale` | many flows, members of a segment, event ids: what they take |
 //! | `mixed` | everything at once for long, at half of what goes |
 //! | `disk` | what of the log, rows and timers is encoded, written and kept |
-//! | `load`, `pace`, `clock`, `spread` | what is sent in, by whom and when; how figures are spread |
+//! | `load`, `pace`, `clock` | what is sent in, by whom and when |
+//! | `answers`, `spread` | how long it took, and how that is spread |
 //! | `floor` | the same records without an engine: what the store and the disk allow |
 //! | `machine` | what it ran on, and what it used |
 
+mod answers;
 mod clock;
 mod disk;
 mod floor;
@@ -82,6 +84,16 @@ pub enum Error {
         rate: u64,
         /// How long they had come for.
         seconds: u64,
+    },
+    /// More than the scenario can tell apart or hold.
+    #[error("{what}: at most {most}, and this is {asked}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How much it may be.
+        most: u64,
+        /// How much was asked for.
+        asked: u64,
     },
     /// The work did not come out as it must, so its time says nothing.
     #[error("{done} of {expected} enrollments ended as they must; this is a fault of the engine")]
@@ -159,6 +171,11 @@ impl Drop for Scratch {
             tracing::warn!(path = %self.dir.display(), %error, "cannot remove what was measured in");
         }
     }
+}
+
+/// Refuses what is too much.
+fn at_most(what: &'static str, most: u64, asked: u64) -> Result<(), Error> {
+    if asked > most { Err(Error::TooMany { what, most, asked }) } else { Ok(()) }
 }
 
 /// A whole number as a float, for rates; exact below 2^53.

@@ -9,6 +9,10 @@ use crate::{
     engine,
 };
 
+/// How late a call may be before the engine counts as too slow.
+const PATIENCE: Span = Span::seconds(10);
+const RETRY_AFTER: Span = Span::millis(1);
+
 /// So many calls a second, from when it was made on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
@@ -28,23 +32,28 @@ impl Pace {
         Timestamp::from_micros(due).unwrap_or(Timestamp::MAX)
     }
 
-    /// Sleeps until the n-th call is to come, not at all where it is late; when it was to come.
-    pub(super) fn wait(&self, n: u64) -> Timestamp {
+    /// Makes the n-th call when it is to come, at once where that is over; where there is no room for
+    /// it, again until there is. When it was to come, and what it came to.
+    pub(super) fn call<T>(
+        &self,
+        n: u64,
+        mut call: impl FnMut() -> Result<T, engine::Error>,
+    ) -> Result<(Timestamp, T), Error> {
         let due = self.due(n);
-        let left = due.since(SystemClock.now());
-        if left > Span::ZERO {
-            let _ = never::<()>().recv_timeout(left.to_std()).is_ok();
+        let mut left = due.since(SystemClock.now());
+        loop {
+            if left > Span::ZERO {
+                let _ = never::<()>().recv_timeout(left.to_std()).is_ok();
+            }
+            match call() {
+                Err(engine::Error::Busy) if SystemClock.now().since(due) > PATIENCE => {
+                    let seconds = due.since(self.started).to_std().as_secs();
+                    return Err(Error::Behind { rate: self.rate, seconds });
+                }
+                Err(engine::Error::Busy) => left = RETRY_AFTER,
+                called => return Ok((due, called?)),
+            }
         }
-        due
-    }
-
-    /// What a call came to; one for which there was no room was one too many.
-    pub(super) fn taken<T>(&self, call: Result<T, engine::Error>) -> Result<T, Error> {
-        if matches!(call, Err(engine::Error::Busy)) {
-            let seconds = SystemClock.now().since(self.started).to_std().as_secs();
-            return Err(Error::Behind { rate: self.rate, seconds });
-        }
-        Ok(call?)
     }
 }
 
@@ -53,12 +62,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_due_one_after_the_other_and_one_too_many_says_so() {
+    fn a_call_without_room_is_made_again_and_one_that_is_too_late_says_so() {
         let pace = Pace::of(100);
         assert_eq!(pace.due(250).since(pace.due(0)), Span::millis(2_500));
-        assert_eq!(pace.wait(0), pace.due(0));
-        let behind = pace.taken::<()>(Err(engine::Error::Busy)).unwrap_err();
-        assert!(behind.to_string().contains("100 a second"), "{behind}");
-        assert!(matches!(pace.taken(Ok(7)), Ok(7)));
+        let mut busy = 3;
+        let (due, answer) = pace
+            .call(1, || {
+                busy -= 1;
+                if busy > 0 { Err(engine::Error::Busy) } else { Ok("taken") }
+            })
+            .unwrap();
+        assert_eq!((due, answer, busy), (pace.due(1), "taken", 0));
+        let long_ago = Pace { started: SystemClock.now().minus(Span::minutes(1)), rate: 100 };
+        let behind = long_ago.call::<()>(200, || Err(engine::Error::Busy)).unwrap_err();
+        assert!(behind.to_string().contains("100 a second for longer than 2 s"), "{behind}");
     }
 }

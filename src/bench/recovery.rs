@@ -43,7 +43,7 @@ pub struct Recovery {
     pub waiting: u64,
     /// Bytes of the data directory when its process was killed.
     pub disk_bytes: u64,
-    /// Until a copy of the store is open: looked at, and opened by sled.
+    /// Until a copy of the store is open: looked at, and opened by sled or redb.
     pub open_ms: f64,
     /// Until the engine is open and an event is answered.
     pub ready_ms: f64,
@@ -69,6 +69,7 @@ pub fn recovery(
         let path = data.clone();
         Error::Directory { path, source }
     })?;
+    let disk_bytes = machine::bytes_of(&data);
     let copy = copy_of(&data)?;
     let started = SystemClock.now();
     let store = Directory::open_existing(&copy)?;
@@ -81,13 +82,7 @@ pub fn recovery(
     onward.track(load::event("visit", u64::MAX >> 1, 0, 0))?.wait()?;
     let ready_ms = millis_since(started);
     let latest = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
-    let enrolled = onward
-        .engine()
-        .query(|it| Ok(it.memory().counters.flows.values().map(|flow| flow.active).sum::<u64>()))?;
-    let done = enrolled.wait()?;
-    if done != waiting {
-        return Err(Error::Incomplete { done, expected: waiting });
-    }
+    load::expect_active(&onward, waiting)?;
     let rss_mib = machine::peak_rss_mib();
     onward.close()?;
     // The last record is the event that was answered.
@@ -96,7 +91,7 @@ pub fn recovery(
         scenario: "recovery",
         ground,
         waiting,
-        disk_bytes: machine::bytes_of(&copy),
+        disk_bytes,
         open_ms,
         ready_ms,
         replayed_records: replayed,
@@ -111,7 +106,7 @@ pub fn fill(place: Place<'_>, waiting: u64, say: &mut dyn FnMut(&str)) -> Result
     let clock = Arc::new(Shifted::default());
     let onward = open(place.dir, Arc::<Shifted>::clone(&clock), place.limits())?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
-    register(&onward, &clock, 0..waiting)?;
+    register(&onward, &clock, 0..waiting, waiting)?;
     let visit = |n: u64| load::event("visit", n, load::anywhere(n % waiting), load::PAYLOAD_BYTES);
     closed_loop((0..waiting).map(|n| onward.track(visit(n))))?;
     say(FULL);
@@ -155,7 +150,10 @@ fn copy_of(data: &Path) -> Result<PathBuf, Error> {
     for entry in fs::read_dir(data).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if let (true, Some(name)) = (path.is_file(), path.file_name()) {
-            fs::copy(&path, copy.join(name)).map_err(failed)?;
+            let to = copy.join(name);
+            fs::copy(&path, &to).map_err(failed)?;
+            // Or opening would have to write it first.
+            fs::File::open(&to).and_then(|it| it.sync_all()).map_err(failed)?;
         }
     }
     Ok(copy)

@@ -1,7 +1,7 @@
 //! What much of everything takes: many flows, a segment with many members, many event ids that are
 //! remembered.
 
-use std::{fmt::Write, path::Path};
+use std::{fmt::Write, ops::Range, path::Path};
 
 use serde::Serialize;
 
@@ -26,6 +26,8 @@ use crate::{
 const EVENTS_EACH: u64 = 10;
 /// Events of members and others, at most.
 const MEMBER_EVENTS_MAX: u64 = 100_000;
+/// Flows in one document: how much may be published at once is bounded.
+const PUBLISHED_AT_ONCE: u64 = 1_000;
 /// Event ids of one customer.
 const IDS_EACH: u64 = 10;
 const MIB: f64 = 1024.0 * 1024.0;
@@ -76,9 +78,9 @@ pub struct Scale {
 /// What publishing took.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Published {
-    /// Bytes of the document.
+    /// Bytes of the documents.
     pub document_bytes: usize,
-    /// Until it was in force.
+    /// Until all of it was in force.
     pub seconds: f64,
     /// By how much the memory of the process grew.
     pub rss_mib: Option<f64>,
@@ -90,12 +92,18 @@ pub fn scale(place: Place<'_>, sizes: Sizes) -> Result<Scale, Error> {
     let ground = Ground::of(&scratch);
     let Sizes { flows, members, ids } = sizes;
     let onward = open(&scratch, "definitions")?;
-    let flows_published = publish(&onward, &flows_document(flows))?;
+    let documents: Vec<_> = (0..flows.div_ceil(PUBLISHED_AT_ONCE))
+        .map(|part| {
+            flows_document(PUBLISHED_AT_ONCE * part..flows.min(PUBLISHED_AT_ONCE * (part + 1)))
+        })
+        .collect();
+    let flows_published = publish(&onward, &documents)?;
     let starts = flows * EVENTS_EACH;
+    closed_loop((0..starts).map(|n| onward.upsert_customer(load::customer(n, 0))))?;
     let event = |n| load::event(&flow_event(n % flows), n, n, 0);
     let flow_events_per_s = track(&onward, starts, event)?;
     expect_enrolled(&onward, starts)?;
-    let members_published = publish(&onward, &members_document(members))?;
+    let members_published = publish(&onward, &[members_document(members)])?;
     let asked = 2 * members.min(MEMBER_EVENTS_MAX / 2);
     // Its number is its id, and some of them sent others before.
     let event = |n| load::event("member", starts + n, member_or_not(n), 0);
@@ -133,11 +141,14 @@ fn open(scratch: &Scratch, name: &str) -> Result<Onward, Error> {
     Ok(Onward::open_with(&scratch.join(name), &channels, &scratch.options())?)
 }
 
-fn publish(onward: &Onward, document: &str) -> Result<Published, Error> {
+/// One document after the other.
+fn publish(onward: &Onward, documents: &[String]) -> Result<Published, Error> {
     let (began, before) = (SystemClock.now(), machine::rss_mib());
-    onward.publish(&[("scale", document.as_bytes())])?.wait()?;
+    for document in documents {
+        onward.publish(&[("scale", document.as_bytes())])?.wait()?;
+    }
     Ok(Published {
-        document_bytes: document.len(),
+        document_bytes: documents.iter().map(String::len).sum(),
         seconds: seconds_since(began),
         rss_mib: machine::rss_mib().zip(before).map(|(after, before)| after - before),
     })
@@ -168,9 +179,9 @@ fn flow_event(number: u64) -> String {
     format!("act-{number}")
 }
 
-/// Flows that end at once, each with a segment that everybody is in.
-fn flows_document(flows: u64) -> String {
-    let segments = listed(flows, |n, out| {
+/// Flows that send an e-mail and end, each with a segment that everybody is in.
+fn flows_document(flows: Range<u64>) -> String {
+    let segments = listed(flows.clone(), |n, out| {
         write!(out, r#"{{"id":"s{n}","name":"S","rule":"customer.id != 'nobody-{n}'"}}"#)
     });
     let flows = listed(flows, |n, out| {
@@ -178,7 +189,9 @@ fn flows_document(flows: u64) -> String {
         write!(
             out,
             r#"{{"id":"f{n}","name":"F","segment":"s{n}","trigger":{{"event":"{event}","filter":"event.properties.plan == 'free'"}},
-            "steps":[{{"id":"end","step_order":1,"step_type":"EXIT","config":{{}}}}]}}"#
+            "steps":[{{"id":"mail","step_order":1,"step_type":"SEND_EMAIL","config":{{
+                "subject":"Welcome, {{{{ customer.id }}}}","text":"Thank you for choosing {{{{ trigger.properties.plan }}}}."}}}},
+            {{"id":"end","step_order":2,"step_type":"EXIT","config":{{}}}}]}}"#
         )
     });
     format!(r#"{{"segments":[{segments}],"flows":[{flows}]}}"#)
@@ -186,7 +199,7 @@ fn flows_document(flows: u64) -> String {
 
 /// A segment of so many members, and a flow for them.
 fn members_document(members: u64) -> String {
-    let members = listed(members, |n, out| write!(out, r#""c{:08}""#, member_or_not(2 * n)));
+    let members = listed(0..members, |n, out| write!(out, r#""c{:08}""#, member_or_not(2 * n)));
     format!(
         r#"{{"segments":[{{"id":"listed","name":"Listed","members":[{members}]}}],
         "flows":[{{"id":"listed","name":"Listed","segment":"listed","trigger":{{"event":"member"}},"entry":"every_time",
@@ -199,10 +212,10 @@ const fn member_or_not(n: u64) -> u64 {
     load::anywhere(n)
 }
 
-fn listed(count: u64, one: impl Fn(u64, &mut String) -> std::fmt::Result) -> String {
+fn listed(numbers: Range<u64>, one: impl Fn(u64, &mut String) -> std::fmt::Result) -> String {
     let mut list = String::new();
-    for n in 0..count {
-        if n > 0 {
+    for n in numbers {
+        if !list.is_empty() {
             list.push(',');
         }
         one(n, &mut list).expect("a string takes text");

@@ -32,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const STUCK_AFTER: Span = Span::seconds(60);
 pub(super) const STEPS: u64 = 5;
 const FLOW: &str = "welcome";
+/// How long its customers wait, as the definitions have it.
+pub(super) const WAIT: &str = r#""duration": "1s""#;
 
 pub(super) const DEFINITIONS: &[u8] = br#"{
     "segments": [{ "id": "uk", "name": "UK", "rule": "customer.attributes.country == 'GB'" }],

@@ -15,6 +15,8 @@ use serde::Serialize;
 
 use super::{
     Error, Place, Scratch, Spread,
+    answers::reading,
+    at_most,
     clock::Shifted,
     load::{self, ATTRIBUTE_BYTES, closed_loop, register, sent},
     machine::{self, Ground},
@@ -30,8 +32,9 @@ use crate::{
     machine::delivery::Content,
 };
 
-/// Between two events while the herd is worked off.
-const PROBE_EVERY: Duration = Duration::from_millis(5);
+/// Events while the herd is worked off, whether or not those before are answered.
+const PROBES_PER_S: u64 = 200;
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long a steady one waits, from its event on.
 const STEADY_WAIT: Span = Span::seconds(2);
 /// How long the herd waits: long enough for all of it to be there before the first is due.
@@ -87,11 +90,11 @@ pub struct Timers {
     pub registered_per_s: f64,
     /// What the process has in memory once all of them wait.
     pub waiting_rss_mib: Option<f64>,
-    /// Enrollments due in one second.
+    /// Enrollments due at one instant.
     pub herd: u64,
     /// Of them per second: due, durably requested, rendered, handed to the channel.
     pub herd_drained_per_s: f64,
-    /// Events while the herd was worked off: from handing in to the answer.
+    /// Events while the herd was worked off: from when each was to come to its answer.
     pub event: Spread,
     /// Timers per second of the steady stream, as asked for.
     pub rate: u64,
@@ -111,6 +114,8 @@ pub struct Timers {
 
 /// Runs the scenario in a directory of its own at `place`, which is removed afterwards.
 pub fn timers(place: Place<'_>, scale: Scale) -> Result<Timers, Error> {
+    let customers = scale.waiting + scale.herd + scale.rate * scale.seconds;
+    at_most("customers, those of the steady stream among them", load::ANYWHERE, customers)?;
     let scratch = Scratch::new(place)?;
     let ground = Ground::of(&scratch);
     let clock = Arc::new(Shifted::default());
@@ -121,7 +126,7 @@ pub fn timers(place: Place<'_>, scale: Scale) -> Result<Timers, Error> {
     let data = scratch.data("data")?;
     let onward = Onward::open_with(&data, &channels, &options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
-    let registered = register(&onward, &clock, 0..scale.waiting)?;
+    let registered = register(&onward, &clock, 0..scale.waiting, scale.waiting)?;
     let waiting_rss_mib = machine::rss_mib();
     let (drained, event) = herd(&onward, &clock, &fired, scale)?;
     let (lateness, handed) = steady(&onward, &fired, scale)?;
@@ -166,23 +171,26 @@ fn herd(
     clock.go_on();
     clock.forward(HERD_WAIT.micros());
     let started = SystemClock.now();
-    let mut probes = Vec::new();
-    let mut moved = (fired.count(), started);
-    while fired.count() < scale.herd {
-        let begun = SystemClock.now();
-        let number = u64::try_from(probes.len()).unwrap_or(u64::MAX);
-        onward.track(load::event("probe", number, number, 0))?.wait()?;
-        let now = SystemClock.now();
-        probes.push(now.since(begun));
-        if fired.count() > moved.0 {
-            moved = (fired.count(), now);
-        } else if now.since(moved.1) > STUCK_AFTER {
-            return Err(Error::Incomplete { done: fired.count(), expected: scale.herd });
+    let event = reading(|answers| {
+        let pace = Pace::of(PROBES_PER_S);
+        let mut moved = (fired.count(), started);
+        for n in 0.. {
+            if fired.count() >= scale.herd {
+                break;
+            }
+            let event = load::event("probe", n, n, 0);
+            let (due, ticket) = pace.call(n, || onward.track(event.clone()))?;
+            answers.note(due, ticket);
+            let now = SystemClock.now();
+            if fired.count() > moved.0 {
+                moved = (fired.count(), now);
+            } else if now.since(moved.1) > STUCK_AFTER {
+                return Err(Error::Incomplete { done: fired.count(), expected: scale.herd });
+            }
         }
-        let _ = never::<()>().recv_timeout(PROBE_EVERY).is_ok();
-    }
-    let last = fired.last();
-    Ok((last.since(started).to_std().as_secs_f64(), Spread::of(probes)))
+        answers.spread()
+    })?;
+    Ok((fired.last().since(started).to_std().as_secs_f64(), event))
 }
 
 /// Sends in so many a second; how late their timers fired and their messages were handed over.
@@ -194,9 +202,8 @@ fn steady(onward: &Onward, fired: &Fired, scale: Scale) -> Result<(Spread, Sprea
         let id = load::anywhere(n + scale.waiting + scale.herd);
         let event = load::event("steady", n, id, 0);
         let customer = load::customer(id, 0);
-        pace.wait(n);
-        drop(pace.taken(onward.upsert_customer(customer))?);
-        drop(pace.taken(onward.track(event))?);
+        let (_, _) = pace.call(n, || onward.upsert_customer(customer.clone()))?;
+        let (_, _) = pace.call(n, || onward.track(event.clone()))?;
     }
     let mut moved = (fired.count(), SystemClock.now());
     while fired.count() < before + events {
@@ -206,7 +213,7 @@ fn steady(onward: &Onward, fired: &Fired, scale: Scale) -> Result<(Spread, Sprea
         } else if now.since(moved.1) > STUCK_AFTER {
             return Err(Error::Incomplete { done: fired.count() - before, expected: events });
         }
-        let _ = never::<()>().recv_timeout(PROBE_EVERY).is_ok();
+        let _ = never::<()>().recv_timeout(LOOK_EVERY).is_ok();
     }
     let spans = std::mem::take(&mut *fired.spans.lock().expect("no holder of this lock panics"));
     let late = Spread::of(spans.iter().map(|(late, _)| *late));

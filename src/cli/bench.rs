@@ -79,14 +79,14 @@ enum Scenario {
         #[command(flatten)]
         common: Common,
     },
-    /// Many waiting enrollments, a herd of them due in one second, and a steady stream.
+    /// Many waiting enrollments, a herd of others due at one instant, and a steady stream.
     #[command(after_help = fields::TIMERS)]
     Timers {
         /// Enrollments that wait, due over a year.
         #[arg(long, value_name = "N", default_value_t = 100_000,
               value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
         waiting: u64,
-        /// Enrollments that are due in one second.
+        /// Enrollments that are due at one instant.
         #[arg(long, value_name = "N", default_value_t = 100_000,
               value_parser = clap::value_parser!(u64).range(1..=5_000_000))]
         herd: u64,
@@ -141,8 +141,8 @@ enum Scenario {
         #[arg(long, value_name = "N", default_value_t = 100_000,
               value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
         members: u64,
-        /// Event ids that are remembered.
-        #[arg(long, value_name = "N", default_value_t = 100_000,
+        /// Event ids that are remembered; sled's file grows by eight MiB, so few of them say little.
+        #[arg(long, value_name = "N", default_value_t = 1_000_000,
               value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
         ids: u64,
         #[command(flatten)]

@@ -160,6 +160,7 @@ impl From<bench::Error> for Failure {
     fn from(error: bench::Error) -> Self {
         match error {
             bench::Error::Store(error) => error.into(),
+            bench::Error::TooMany { .. } => Self::new(USAGE, error),
             bench::Error::Directory { .. } | bench::Error::Behind { .. } => Self::refused(error),
             bench::Error::Engine(_) | bench::Error::Incomplete { .. } => Self::new(FAULT, error),
         }

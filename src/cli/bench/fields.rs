@@ -66,9 +66,10 @@ pub(super) const TIMERS: &str = fields!(
     "  waiting                 enrollments that wait, due over a year
   registered_per_s        of them per second: customer, event, enrollment, timer
   waiting_rss_mib         what the process has in memory once all of them wait
-  herd                    enrollments due in one second
+  herd                    enrollments due at one instant
   herd_drained_per_s      of them per second: due, durably requested, rendered, handed over
-  event                   p50_ms, p99_ms, p999_ms, max_ms of events meanwhile, until answered
+  event                   p50_ms, p99_ms, p999_ms, max_ms of events meanwhile, from when each was to
+                          come to its answer
   rate                    timers per second of the steady stream, as asked for
   lateness                how much later than due a steady timer fired
   handed                  how much later than due its message was handed to its channel
@@ -79,8 +80,10 @@ pub(super) const TIMERS: &str = fields!(
 
 pub(super) const RECOVERY: &str = fields!(
     "  waiting                 enrollments that wait
-  disk_bytes              bytes of the directory when its process was killed
-  open_ms                 until a copy of the store is open: looked at, and opened by sled
+  disk_bytes              bytes of the directory when its process was killed, all of them written
+                          since it was opened
+  open_ms                 until a copy of the store is open: looked at, and opened by the store; what
+                          the kernel has of it is dropped first, so this is always from a cold cache
   ready_ms                until the engine is open and an event is answered
   replayed_records        records after the checkpoint in force
   replay_records_per_s    of them per second, over all that ready_ms has besides open_ms"
@@ -88,7 +91,7 @@ pub(super) const RECOVERY: &str = fields!(
 
 pub(super) const GROWTH: &str = fields!(
     "  enrollments             through the welcome series at each size
-  waiting                 by how many wait: step_transitions_per_s, step_us, step_cpu_us of the
+  waiting                 by how many wait, while the series itself hardly waits: step_transitions_per_s, step_us, step_cpu_us of the
                           whole process, rss_mib and disk_bytes after it
   growth                  the most that a step takes as a multiple of the least"
 );
@@ -124,8 +127,10 @@ pub(super) const DISK: &str = fields!(
     "  enrollments, records    through the welcome series, and in the log for it, customers included
   plain_bytes_per_record  of the log before compression, chunk headers included
   log_bytes_per_record    the same as stored
+  bare_log_bytes_per_record
+                          of events without a payload that each enrol into a wait
   log_bytes_per_transition, row_bytes_per_transition, timer_bytes_per_transition
-                          encoded, per step that an enrollment left
+                          encoded, per step that an enrollment left; of timers while they wait
   written_ratio           bytes written to the file system, as a multiple of log, rows and timers
   kept_ratio, kept_bytes  of the directory with its full history
   trimmed_bytes           of the directory after all records were trimmed

@@ -33,9 +33,15 @@ fn every_scenario_has_its_figures_and_cleans_up() {
         let ended = end(&mut command).code(0);
         let object = ended.object();
         assert_eq!(object["scenario"], args[0], "{ended:?}");
-        for name in
-            ["machine", "durability", "store", "cache_bytes", "chunk_bytes", "sync_bytes_max"]
-        {
+        for name in [
+            "machine",
+            "durability",
+            "store",
+            "cache_bytes",
+            "chunk_bytes",
+            "sync_bytes_max",
+            "rss_mib",
+        ] {
             assert!(!object[name].is_null(), "{name} is not in {object}");
         }
         for name in names {
@@ -60,6 +66,16 @@ fn what_is_out_of_range_is_refused() {
         (["scale", "--flows", "10000"], "1..=9999"),
         (["mixed", "--rate", "0"], "1..=1000000"),
         (["timers", "--cache-mib", "0"], "1..=65535"),
+    ] {
+        end(onward(&["bench"]).args(args)).code(2).says(&[told]);
+    }
+    for (args, told) in [
+        (
+            ["latency", "--rate", "1000000", "--seconds", "21"],
+            "at most 20000000, and this is 21000000",
+        ),
+        (["timers", "--rate", "1000000", "--seconds", "70"], "at most 67108864"),
+        (["mixed", "--rate", "1000000", "--seconds", "400"], "at most 335544320"),
     ] {
         end(onward(&["bench"]).args(args)).code(2).says(&[told]);
     }
