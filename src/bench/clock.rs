@@ -26,8 +26,10 @@ impl Shifted {
 
     /// From where it stands.
     pub(super) fn go_on(&self) {
-        let stood = self.stopped.swap(0, Ordering::SeqCst);
+        let stood = self.stopped.load(Ordering::SeqCst);
         self.offset.store(stood - SystemClock.now().micros(), Ordering::SeqCst);
+        // Only now: who asks in between sees it stand.
+        self.stopped.store(0, Ordering::SeqCst);
     }
 }
 

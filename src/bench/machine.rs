@@ -7,6 +7,9 @@ use serde::Serialize;
 use super::Scratch;
 use crate::base::limits::SYNC_BYTES_MAX;
 
+/// In which Linux tells a process's time, whatever it counts in itself.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// What a figure was measured on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
@@ -67,14 +70,16 @@ pub(super) fn thread_cpu_seconds() -> Option<f64> {
     Some(super::float(nanos) / 1e9)
 }
 
-/// The processor time of the whole process, in seconds; none where the system does not say.
+/// The processor time of the whole process, threads that have ended included, in seconds; none where
+/// the system does not say.
 pub(super) fn process_cpu_seconds() -> Option<f64> {
-    let threads = fs::read_dir("/proc/self/task").ok()?;
-    let nanos = threads.flatten().map(|thread| {
-        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    nanos.sum::<Option<u64>>().map(|nanos| super::float(nanos) / 1e9)
+    let text = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name, which may hold anything, ends with the last parenthesis; then come one letter, ten
+    // other numbers, and the time in the program and in the kernel.
+    let (_, fields) = text.rsplit_once(')')?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks: u64 = ticks.sum::<Result<_, _>>().ok()?;
+    Some(super::float(ticks) / TICKS_PER_SECOND)
 }
 
 /// The most memory that the process ever had, in MiB; none where the system does not say.
@@ -119,4 +124,20 @@ fn filesystem(dir: &Path) -> Option<String> {
     });
     // Of two at one point the later one covers the other.
     mounts.max_by_key(|(depth, _)| *depth).map(|(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_thread_that_has_ended_counts() {
+        let before = process_cpu_seconds().unwrap();
+        let busy = thread::spawn(|| {
+            let begun = thread_cpu_seconds().unwrap();
+            while thread_cpu_seconds().unwrap() - begun < 0.05 {}
+        });
+        busy.join().unwrap();
+        assert!(process_cpu_seconds().unwrap() - before >= 0.03);
+    }
 }
