@@ -17,7 +17,7 @@ use crate::{
     base::{Limits, Lsn, Span, bytes::length_of},
     delivery::Channels,
     engine::{ClockCheck, copies, trim::trim},
-    store::{Directory, Store, Tree},
+    store::{Directory, Tree},
 };
 
 /// How old everything is when it is trimmed, and how long records are kept.
@@ -74,9 +74,7 @@ pub fn disk(place: Place<'_>, enrollments: u64) -> Result<Disk, Error> {
     let written = machine::written_bytes().zip(before).map(|(after, before)| after - before);
     let bare = floor::Bare::count_in(&data, Lsn::ZERO)?;
     let kept_bytes = machine::bytes_of(&data);
-    let store = Directory::open_existing(&data)?;
-    let rows = bytes_in(&*store, Tree::Rows)?;
-    store.close()?;
+    let rows = bytes_in(&data, Tree::Rows)?;
     let waits = waits(&scratch, enrollments)?;
     // Each enrollment waited once.
     let encoded = float(bare.chunk_bytes + rows + waits.timer_bytes);
@@ -118,15 +116,13 @@ fn waits(scratch: &Scratch, enrollments: u64) -> Result<Waits, Error> {
     let data = scratch.data("waits")?;
     let onward = Onward::open_with(&data, &Channels::all(load::Nothing), &scratch.options())?;
     onward.publish(&[("bench", timers::DEFINITIONS)])?.wait()?;
-    let before = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
+    let before = load::latest_of(onward.engine())?;
     let event = |n: u64| load::event("wait", n, load::anywhere(n), 0);
     load::closed_loop((0..enrollments).map(|n| onward.track(event(n))))?;
-    load::expect_active(&onward, enrollments)?;
+    load::expect(&onward, enrollments, |flow| flow.active)?;
     onward.close()?;
     let bare = floor::Bare::count_in(&data, before)?;
-    let store = Directory::open_existing(&data)?;
-    let timer_bytes = bytes_in(&*store, Tree::Timers)?;
-    store.close()?;
+    let timer_bytes = bytes_in(&data, Tree::Timers)?;
     let log_bytes_per_record = float(bare.chunk_bytes) / float(bare.count().max(1));
     Ok(Waits { timer_bytes, log_bytes_per_record })
 }
@@ -141,13 +137,15 @@ fn age(data: &Path) -> Result<(), Error> {
     Ok(onward.close()?)
 }
 
-/// Bytes of all keys and values in a tree.
-pub(super) fn bytes_in(store: &dyn Store, tree: Tree) -> Result<u64, Error> {
+/// Bytes of all keys and values in a tree of a directory that nobody has open.
+pub(super) fn bytes_in(data: &Path, tree: Tree) -> Result<u64, Error> {
+    let store = Directory::open_existing(data)?;
     let (mut bytes, mut key) = (0, Vec::new());
     while let Some((next, value)) = store.above(tree, &key)? {
         bytes += length_of(&next) + length_of(&value);
         key = next;
     }
+    store.close()?;
     Ok(bytes)
 }
 

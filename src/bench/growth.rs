@@ -64,8 +64,9 @@ pub fn growth(place: Place<'_>, sizes: &[u64], enrollments: u64) -> Result<Growt
     let documents = [("series", series.as_bytes()), ("waits", timers::DEFINITIONS)];
     onward.publish(&documents)?.wait()?;
     let (mut waiting, mut there, mut done) = (BTreeMap::new(), 0, 0);
+    let all = sizes.last().copied().unwrap_or_default();
     for size in sizes {
-        register(&onward, &clock, there..*size, sizes.last().copied().unwrap_or_default())?;
+        register(&onward, &clock, there..*size, all)?;
         there = there.max(*size);
         // Behind all who wait, and at each size others.
         let first = load::ANYWHERE + done;
@@ -74,7 +75,7 @@ pub fn growth(place: Place<'_>, sizes: &[u64], enrollments: u64) -> Result<Growt
         let cpu = machine::process_cpu_seconds();
         let series = throughput::series(&onward, first..first + enrollments, done)?;
         let cpu = machine::process_cpu_seconds().zip(cpu).map(|(after, before)| after - before);
-        load::expect_active(&onward, *size)?;
+        load::expect(&onward, *size, |flow| flow.active)?;
         let micros = |seconds: f64| seconds * 1e6 / float(enrollments * STEPS);
         let cost = Cost {
             step_transitions_per_s: rate(enrollments * STEPS, series.seconds),

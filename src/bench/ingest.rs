@@ -8,7 +8,7 @@ use super::{
     floor::{self, Floors},
     load::{self, closed_loop},
     machine::{self, Ground},
-    rate,
+    rate, seconds_since,
 };
 use crate::{
     Onward, Options,
@@ -125,7 +125,7 @@ fn part(
     let event =
         |n: u64| load::event(kind.event, n, load::anywhere(n % kind.customers), kind.payload);
     closed_loop((0..events).map(|n| onward.track(event(n))))?;
-    let seconds = SystemClock.now().since(started).to_std().as_secs_f64();
+    let seconds = seconds_since(started);
     onward.close()?;
     Ok((seconds, before))
 }

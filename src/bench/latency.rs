@@ -16,9 +16,10 @@ use serde::Serialize;
 use super::{
     Error, Place, Scratch, Spread, at_most,
     floor::{self, owned},
-    load::{self, closed_loop, sent},
+    load::{self, sent},
     machine::{self, Ground},
     pace::Pace,
+    throughput,
 };
 use crate::{
     Onward, Options,
@@ -116,7 +117,7 @@ fn run(data: &Path, (rate, events): (u64, u64), options: &Options) -> Result<Han
     let stamps = Arc::new(Stamps((0..events).map(|_| AtomicI64::new(0)).collect()));
     let onward = Onward::open_with(data, &Channels::all(Stamping(Arc::clone(&stamps))), options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
-    closed_loop((0..events).map(|n| onward.upsert_customer(load::customer(n, 0))))?;
+    throughput::make_customers(&onward, 0..events)?;
     let pace = Pace::of(rate);
     for n in 0..events {
         let event = load::event("signup", n, n, load::PAYLOAD_BYTES);

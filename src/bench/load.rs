@@ -4,14 +4,14 @@ use std::{collections::VecDeque, fmt::Write, ops::Range, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::{Error, clock::Shifted};
+use super::{Error, clock::Shifted, seconds_since};
 use crate::{
     Onward, Ticket,
     app::SystemClock,
     base::{Clock, ContentHash, Lsn, Span},
     delivery::{Channel, Message, Sending},
     engine::Engine,
-    machine::{delivery::Outcome, input::Answer},
+    machine::{counters::FlowCounts, delivery::Outcome, input::Answer},
     model::{CustomerUpdate, Event},
 };
 
@@ -27,8 +27,12 @@ pub(super) const PAYLOAD_BYTES: usize = 200;
 
 /// The last record of each partition.
 pub(super) fn latest(onward: &Onward) -> Result<Vec<Lsn>, crate::Error> {
-    let ask = |engine: &Engine| engine.query(|it| Ok(it.memory().latest))?.wait();
-    onward.engines().iter().map(ask).collect()
+    onward.engines().iter().map(latest_of).collect()
+}
+
+/// The last record of one partition.
+pub(super) fn latest_of(engine: &Engine) -> Result<Lsn, crate::Error> {
+    engine.query(|it| Ok(it.memory().latest))?.wait()
 }
 
 /// Makes calls and waits for the oldest one where enough are under way.
@@ -64,15 +68,19 @@ pub(super) fn register(
         [known, onward.track(event("wait", n, id, 0))]
     });
     closed_loop(calls)?;
-    Ok(SystemClock.now().since(started).to_std().as_secs_f64())
+    Ok(seconds_since(started))
 }
 
-/// Fails unless so many enrollments are active.
-pub(super) fn expect_active(onward: &Onward, expected: u64) -> Result<(), Error> {
-    let active = onward
+/// Fails unless the flows count so many of what `counted` says in all.
+pub(super) fn expect(
+    onward: &Onward,
+    expected: u64,
+    counted: fn(&FlowCounts) -> u64,
+) -> Result<(), Error> {
+    let done = onward
         .engine()
-        .query(|it| Ok(it.memory().counters.flows.values().map(|flow| flow.active).sum::<u64>()))?;
-    match active.wait()? {
+        .query(move |it| Ok(it.memory().counters.flows.values().map(counted).sum::<u64>()))?;
+    match done.wait()? {
         done if done == expected => Ok(()),
         done => Err(Error::Incomplete { done, expected }),
     }

@@ -96,7 +96,7 @@ pub fn mixed(place: Place<'_>, seconds: u64, rate: Option<u64>) -> Result<Mixed,
     let data = scratch.data("data")?;
     let calls = calls_of(rate)?;
     let onward = open(&data, &scratch)?;
-    let before = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
+    let before = load::latest_of(onward.engine())?;
     let empty = machine::bytes_of(&data);
     let parts = run(&onward, &data, rate, calls)?;
     let ended = series_in(calls);

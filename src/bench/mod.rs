@@ -53,7 +53,8 @@ pub use timers::{Scale as TimersScale, Timers, timers};
 
 use crate::{
     Options,
-    base::Limits,
+    app::SystemClock,
+    base::{Clock, Limits, Timestamp},
     store::{self, Directory, StoreKind},
 };
 
@@ -186,6 +187,11 @@ fn at_most(what: &'static str, most: u64, asked: u64) -> Result<(), Error> {
 )]
 const fn float(count: u64) -> f64 {
     count as f64
+}
+
+/// Seconds of the machine's clock.
+fn seconds_since(began: Timestamp) -> f64 {
+    SystemClock.now().since(began).to_std().as_secs_f64()
 }
 
 /// How many a second.

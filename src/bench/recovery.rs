@@ -16,13 +16,13 @@ use super::{
     clock::Shifted,
     load::{self, closed_loop, register},
     machine::{self, Ground},
-    rate,
+    rate, seconds_since,
     timers::DEFINITIONS,
 };
 use crate::{
     Onward, Options,
     app::SystemClock,
-    base::{Clock, Limits, Timestamp},
+    base::{Clock, Limits},
     delivery::Channels,
     engine::ClockCheck,
     store::{Directory, checkpoint},
@@ -73,16 +73,16 @@ pub fn recovery(
     let copy = copy_of(&data)?;
     let started = SystemClock.now();
     let store = Directory::open_existing(&copy)?;
-    let open_ms = millis_since(started);
+    let open_ms = seconds_since(started) * 1_000.0;
     let at = checkpoint::load(&*store)?.map_or(crate::base::Lsn::ZERO, |(state, _)| state.at);
     store.close()?;
 
     let started = SystemClock.now();
     let onward = open(&data, Arc::new(SystemClock), scratch.limits.clone())?;
     onward.track(load::event("visit", u64::MAX >> 1, 0, 0))?.wait()?;
-    let ready_ms = millis_since(started);
-    let latest = onward.engine().query(|it| Ok(it.memory().latest))?.wait()?;
-    load::expect_active(&onward, waiting)?;
+    let ready_ms = seconds_since(started) * 1_000.0;
+    let latest = load::latest_of(onward.engine())?;
+    load::expect(&onward, waiting, |flow| flow.active)?;
     let rss_mib = machine::peak_rss_mib();
     onward.close()?;
     // The last record is the event that was answered.
@@ -157,8 +157,4 @@ fn copy_of(data: &Path) -> Result<PathBuf, Error> {
         }
     }
     Ok(copy)
-}
-
-fn millis_since(started: Timestamp) -> f64 {
-    SystemClock.now().since(started).to_std().as_secs_f64() * 1_000.0
 }

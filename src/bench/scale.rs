@@ -1,7 +1,7 @@
 //! What much of everything takes: many flows, a segment with many members, many event ids that are
 //! remembered.
 
-use std::{fmt::Write, ops::Range, path::Path};
+use std::{fmt::Write, ops::Range};
 
 use serde::Serialize;
 
@@ -11,16 +11,9 @@ use super::{
     float,
     load::{self, closed_loop},
     machine::{self, Ground},
-    rate,
+    rate, seconds_since, throughput,
 };
-use crate::{
-    Onward,
-    app::SystemClock,
-    base::{Clock, Timestamp},
-    delivery::Channels,
-    model::Event,
-    store::{Directory, Tree},
-};
+use crate::{Onward, app::SystemClock, base::Clock, delivery::Channels, model::Event, store::Tree};
 
 /// Events that start each flow.
 const EVENTS_EACH: u64 = 10;
@@ -99,16 +92,16 @@ pub fn scale(place: Place<'_>, sizes: Sizes) -> Result<Scale, Error> {
         .collect();
     let flows_published = publish(&onward, &documents)?;
     let starts = flows * EVENTS_EACH;
-    closed_loop((0..starts).map(|n| onward.upsert_customer(load::customer(n, 0))))?;
+    throughput::make_customers(&onward, 0..starts)?;
     let event = |n| load::event(&flow_event(n % flows), n, n, 0);
     let flow_events_per_s = track(&onward, starts, event)?;
-    expect_enrolled(&onward, starts)?;
+    load::expect(&onward, starts, |flow| flow.enrolled)?;
     let members_published = publish(&onward, &[members_document(members)])?;
     let asked = 2 * members.min(MEMBER_EVENTS_MAX / 2);
-    // Its number is its id, and some of them sent others before.
-    let event = |n| load::event("member", starts + n, member_or_not(n), 0);
+    // Every other one is a member. Its number is its id, and some of them sent others before.
+    let event = |n| load::event("member", starts + n, load::anywhere(n), 0);
     let member_events_per_s = track(&onward, asked, event)?;
-    expect_enrolled(&onward, starts + asked / 2)?;
+    load::expect(&onward, starts + asked / 2, |flow| flow.enrolled)?;
     onward.close()?;
     let closed = SystemClock.now();
     let onward = open(&scratch, "definitions")?;
@@ -161,20 +154,6 @@ fn track(onward: &Onward, count: u64, event: impl Fn(u64) -> Event) -> Result<f6
     Ok(rate(count, seconds_since(began)))
 }
 
-fn seconds_since(began: Timestamp) -> f64 {
-    SystemClock.now().since(began).to_std().as_secs_f64()
-}
-
-fn expect_enrolled(onward: &Onward, expected: u64) -> Result<(), Error> {
-    let counted = onward.engine().query(|it| {
-        Ok(it.memory().counters.flows.values().map(|flow| flow.enrolled).sum::<u64>())
-    })?;
-    match counted.wait()? {
-        done if done == expected => Ok(()),
-        done => Err(Error::Incomplete { done, expected }),
-    }
-}
-
 fn flow_event(number: u64) -> String {
     format!("act-{number}")
 }
@@ -199,17 +178,12 @@ fn flows_document(flows: Range<u64>) -> String {
 
 /// A segment of so many members, and a flow for them.
 fn members_document(members: u64) -> String {
-    let members = listed(0..members, |n, out| write!(out, r#""c{:08}""#, member_or_not(2 * n)));
+    let members = listed(0..members, |n, out| write!(out, r#""c{:08}""#, load::anywhere(2 * n)));
     format!(
         r#"{{"segments":[{{"id":"listed","name":"Listed","members":[{members}]}}],
         "flows":[{{"id":"listed","name":"Listed","segment":"listed","trigger":{{"event":"member"}},"entry":"every_time",
         "steps":[{{"id":"end","step_order":1,"step_type":"EXIT","config":{{}}}}]}}]}}"#
     )
-}
-
-/// The customers with even numbers are members.
-const fn member_or_not(n: u64) -> u64 {
-    load::anywhere(n)
 }
 
 fn listed(numbers: Range<u64>, one: impl Fn(u64, &mut String) -> std::fmt::Result) -> String {
@@ -240,15 +214,8 @@ fn remember(
     let customers = events.div_ceil(IDS_EACH);
     track(&onward, events, |n| as_sent(load::event("visit", n, load::anywhere(n % customers), 0)))?;
     onward.close()?;
-    kept(&scratch.join(name))
-}
-
-fn kept(data: &Path) -> Result<Kept, Error> {
-    let disk = machine::bytes_of(data);
-    let store = Directory::open_existing(data)?;
-    let rows = bytes_in(&*store, Tree::Rows)?;
-    store.close()?;
-    Ok(Kept { rows, disk })
+    let data = scratch.join(name);
+    Ok(Kept { disk: machine::bytes_of(&data), rows: bytes_in(&data, Tree::Rows)? })
 }
 
 #[cfg(test)]
