@@ -48,6 +48,15 @@ pub struct Disk {
     pub bare_log_bytes_per_record: f64,
     /// Bytes of the pieces of timers while all of them wait, per step transition of the series.
     pub timer_bytes_per_transition: f64,
+    /// Bytes of keys and values given to the store, each time they were, per step transition: of the
+    /// log.
+    pub given_log_bytes_per_transition: f64,
+    /// The same of the pages of rows.
+    pub given_row_bytes_per_transition: f64,
+    /// The same of the pieces of timers.
+    pub given_timer_bytes_per_transition: f64,
+    /// Bytes given to the store, as a multiple of log, rows and timers.
+    pub given_ratio: f64,
     /// Bytes that were written to the file system, as a multiple of log, rows and timers.
     pub written_ratio: Option<f64>,
     /// Bytes of the directory with its full history, as a multiple of the same.
@@ -70,7 +79,7 @@ pub fn disk(place: Place<'_>, enrollments: u64) -> Result<Disk, Error> {
     let ground = Ground::of(&scratch);
     let data = scratch.join("data");
     let before = machine::written_bytes();
-    throughput::run(&scratch, enrollments, 1)?;
+    let ran = throughput::run(&scratch, enrollments, 1)?;
     let written = machine::written_bytes().zip(before).map(|(after, before)| after - before);
     let bare = floor::Bare::count_in(&data, Lsn::ZERO)?;
     let kept_bytes = machine::bytes_of(&data);
@@ -78,6 +87,8 @@ pub fn disk(place: Place<'_>, enrollments: u64) -> Result<Disk, Error> {
     let waits = waits(&scratch, enrollments)?;
     // Each enrollment waited once.
     let encoded = float(bare.chunk_bytes + rows + waits.timer_bytes);
+    let given = |tree| ran.tally.given_bytes(tree);
+    let given_bytes: u64 = Tree::ALL.into_iter().map(given).sum();
     let each = |bytes: u64| float(bytes) / float(enrollments * throughput::STEPS);
     age(&data)?;
     trim(&data, &Limits::default(), KEEP, None)?;
@@ -95,6 +106,10 @@ pub fn disk(place: Place<'_>, enrollments: u64) -> Result<Disk, Error> {
         row_bytes_per_transition: each(rows),
         timer_bytes_per_transition: each(waits.timer_bytes),
         bare_log_bytes_per_record: waits.log_bytes_per_record,
+        given_log_bytes_per_transition: each(given(Tree::Log)),
+        given_row_bytes_per_transition: each(given(Tree::Rows)),
+        given_timer_bytes_per_transition: each(given(Tree::Timers)),
+        given_ratio: float(given_bytes) / encoded,
         written_ratio: written.map(|written| float(written) / encoded),
         kept_ratio: float(kept_bytes) / encoded,
         kept_bytes,
@@ -119,7 +134,7 @@ fn waits(scratch: &Scratch, enrollments: u64) -> Result<Waits, Error> {
     let before = load::latest_of(onward.engine())?;
     let event = |n: u64| load::event("wait", n, load::anywhere(n), 0);
     load::closed_loop((0..enrollments).map(|n| onward.track(event(n))))?;
-    load::expect(&onward, enrollments, |flow| flow.active)?;
+    load::expect(onward.engine(), enrollments, |flow| flow.active)?;
     onward.close()?;
     let bare = floor::Bare::count_in(&data, before)?;
     let timer_bytes = bytes_in(&data, Tree::Timers)?;
@@ -162,6 +177,9 @@ mod tests {
         assert!(figures.log_bytes_per_transition > 0.0 && figures.row_bytes_per_transition > 0.0);
         // At least when it is due, whose it is and where the row lies.
         assert!(figures.timer_bytes_per_transition > 2.0, "{figures:?}");
+        // Nothing is in a tree that was not given to it.
+        assert!(figures.given_log_bytes_per_transition >= figures.log_bytes_per_transition);
+        assert!(figures.given_row_bytes_per_transition >= figures.row_bytes_per_transition);
         assert!(figures.bare_log_bytes_per_record < figures.log_bytes_per_record);
         assert!(figures.kept_bytes > 0 && figures.compacted_bytes > 0);
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);

@@ -75,7 +75,7 @@ pub fn growth(place: Place<'_>, sizes: &[u64], enrollments: u64) -> Result<Growt
         let cpu = machine::process_cpu_seconds();
         let series = throughput::series(&onward, first..first + enrollments, done)?;
         let cpu = machine::process_cpu_seconds().zip(cpu).map(|(after, before)| after - before);
-        load::expect(&onward, *size, |flow| flow.active)?;
+        load::expect(onward.engine(), *size, |flow| flow.active)?;
         let micros = |seconds: f64| seconds * 1e6 / float(enrollments * STEPS);
         let cost = Cost {
             step_transitions_per_s: rate(enrollments * STEPS, series.seconds),

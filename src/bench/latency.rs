@@ -69,6 +69,10 @@ pub struct Latency {
     pub latency: Spread,
     /// The longest time between two messages while events came.
     pub longest_gap_ms: f64,
+    /// Checkpoints that were written meanwhile.
+    pub checkpoints: usize,
+    /// The longest time between two messages that is within one of them, wholly or in part.
+    pub longest_checkpoint_stall_ms: f64,
     /// Appending one chunk of 200 bytes to the same kind of store, synced, in this run.
     pub append: Spread,
     /// Half of the messages took so many times as long as half of the appends.
@@ -89,12 +93,10 @@ pub fn latency(place: Place<'_>, rate: u64, seconds: u64) -> Result<Latency, Err
     let append = Spread::of(appends(&scratch.data("append")?)?);
     let limits = Limits { checkpoint_records, ..scratch.limits.clone() };
     let options = Options { limits, ..scratch.options() };
-    let handed = run(&scratch.data("data")?, (rate, events), &options)?;
+    let Ran { handed, checkpoints } = run(&scratch.data("data")?, (rate, events), &options)?;
     let latency = Spread::of(handed.iter().map(|(due, at)| at.since(*due)));
     let mut instants: Vec<Timestamp> = handed.iter().map(|(_, at)| *at).collect();
     instants.sort_unstable();
-    let gaps = instants.iter().zip(instants.iter().skip(1)).map(|(a, b)| b.since(*a));
-    let longest = gaps.max().unwrap_or(Span::ZERO);
     Ok(Latency {
         scenario: "latency",
         ground,
@@ -102,7 +104,11 @@ pub fn latency(place: Place<'_>, rate: u64, seconds: u64) -> Result<Latency, Err
         events,
         checkpoint_records,
         latency,
-        longest_gap_ms: longest.to_std().as_secs_f64() * 1_000.0,
+        longest_gap_ms: longest_ms(&instants, |_| true),
+        checkpoints: checkpoints.len(),
+        longest_checkpoint_stall_ms: longest_ms(&instants, |gap| {
+            checkpoints.iter().any(|it| overlap(*it, gap))
+        }),
         append,
         ratio_p50: latency.p50_ms / append.p50_ms,
         ratio_p99: latency.p99_ms / append.p99_ms,
@@ -112,21 +118,48 @@ pub fn latency(place: Place<'_>, rate: u64, seconds: u64) -> Result<Latency, Err
 
 /// When each event was to be sent in, and when its message was handed over.
 type Handed = Vec<(Timestamp, Timestamp)>;
+/// From when until when.
+type Period = (Timestamp, Timestamp);
 
-fn run(data: &Path, (rate, events): (u64, u64), options: &Options) -> Result<Handed, Error> {
+const fn overlap(one: Period, other: Period) -> bool {
+    one.0.micros() < other.1.micros() && other.0.micros() < one.1.micros()
+}
+
+/// The longest time between two instants that follow each other, of those that count.
+fn longest_ms(instants: &[Timestamp], counts: impl Fn(Period) -> bool) -> f64 {
+    let gaps = instants.iter().copied().zip(instants.iter().copied().skip(1));
+    let longest = gaps.filter(|gap| counts(*gap)).map(|(from, to)| to.since(from)).max();
+    longest.unwrap_or(Span::ZERO).to_std().as_secs_f64() * 1_000.0
+}
+
+struct Ran {
+    handed: Handed,
+    checkpoints: Vec<Period>,
+}
+
+fn run(data: &Path, (rate, events): (u64, u64), options: &Options) -> Result<Ran, Error> {
     let stamps = Arc::new(Stamps((0..events).map(|_| AtomicI64::new(0)).collect()));
     let onward = Onward::open_with(data, &Channels::all(Stamping(Arc::clone(&stamps))), options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
     throughput::make_customers(&onward, 0..events)?;
+    let tally = onward.engine().tally();
+    let (mut checkpoints, mut began) = (Vec::new(), None);
     let pace = Pace::of(rate);
     for n in 0..events {
         let event = load::event("signup", n, n, load::PAYLOAD_BYTES);
         // Whoever does not keep up is not helped by waiting: the answer is not asked for.
         let (_, _) = pace.call(n, || onward.track(event.clone()))?;
+        if tally.is_checkpointing() {
+            began.get_or_insert_with(|| SystemClock.now());
+        } else if let Some(began) = began.take() {
+            checkpoints.push((began, SystemClock.now()));
+        }
     }
     stamps.wait_for_all(events)?;
+    checkpoints.extend(began.map(|began| (began, SystemClock.now())));
     onward.close()?;
-    Ok(stamps.0.iter().zip(0..).map(|(stamp, n)| (pace.due(n), at(stamp))).collect())
+    let handed = stamps.0.iter().zip(0..).map(|(stamp, n)| (pace.due(n), at(stamp))).collect();
+    Ok(Ran { handed, checkpoints })
 }
 
 fn at(stamp: &AtomicI64) -> Timestamp {
@@ -196,11 +229,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_stall_is_within_a_checkpoint_in_part_at_least() {
+        let at = |ms: i64| Timestamp::EPOCH.plus(Span::millis(ms));
+        let instants = [0, 10, 11, 15, 16].map(at);
+        assert_eq!(longest_ms(&instants, |_| true), 10.0);
+        let within = |from, to| longest_ms(&instants, |gap| overlap((at(from), at(to)), gap));
+        assert_eq!((within(10, 12), within(9, 12), within(16, 20)), (4.0, 10.0, 0.0));
+    }
+
+    #[test]
     fn every_message_has_its_time_and_nothing_is_left_behind() {
         let parent = tempfile::tempdir().unwrap();
         let figures = latency(Place::tested(parent.path()), 50, 1).unwrap();
         assert_eq!((figures.rate, figures.events), (50, 50));
         assert!(figures.latency.p50_ms > 0.0 && figures.latency.p50_ms <= figures.latency.max_ms);
+        assert!(figures.longest_checkpoint_stall_ms <= figures.longest_gap_ms);
         assert!(figures.append.p50_ms > 0.0 && figures.ratio_p50 > 0.0);
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     }

@@ -73,12 +73,11 @@ pub(super) fn register(
 
 /// Fails unless the flows count so many of what `counted` says in all.
 pub(super) fn expect(
-    onward: &Onward,
+    engine: &Engine,
     expected: u64,
     counted: fn(&FlowCounts) -> u64,
 ) -> Result<(), Error> {
-    let done = onward
-        .engine()
+    let done = engine
         .query(move |it| Ok(it.memory().counters.flows.values().map(counted).sum::<u64>()))?;
     match done.wait()? {
         done if done == expected => Ok(()),

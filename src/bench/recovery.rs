@@ -2,9 +2,8 @@
 //! in, and is killed. Opening makes reading begin at the device, so there is no warm cache to gain from.
 
 use std::{
-    fs,
     io::{self, BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
 };
@@ -21,10 +20,11 @@ use super::{
 };
 use crate::{
     Onward, Options,
-    app::SystemClock,
-    base::{Clock, Limits},
+    app::{self, SystemClock},
+    base::{Clock, InstanceId, Lsn},
     delivery::Channels,
-    engine::ClockCheck,
+    engine::{self, ClockCheck, Engine, Opening},
+    machine::{input::Input, record::Source},
     store::{Directory, checkpoint},
 };
 
@@ -43,9 +43,9 @@ pub struct Recovery {
     pub waiting: u64,
     /// Bytes of the data directory when its process was killed.
     pub disk_bytes: u64,
-    /// Until a copy of the store is open: looked at, and opened by sled or redb.
+    /// Until the store is open: looked at, and opened by sled or redb.
     pub open_ms: f64,
-    /// Until the engine is open and an event is answered.
+    /// Until the engine is open as well and an event is answered.
     pub ready_ms: f64,
     /// Records after the checkpoint in force.
     pub replayed_records: u64,
@@ -70,21 +70,24 @@ pub fn recovery(
         Error::Directory { path, source }
     })?;
     let disk_bytes = machine::bytes_of(&data);
-    let copy = copy_of(&data)?;
     let started = SystemClock.now();
-    let store = Directory::open_existing(&copy)?;
+    let store = Directory::open_existing(&data)?;
     let open_ms = seconds_since(started) * 1_000.0;
-    let at = checkpoint::load(&*store)?.map_or(crate::base::Lsn::ZERO, |(state, _)| state.at);
-    store.close()?;
-
-    let started = SystemClock.now();
-    let onward = open(&data, Arc::new(SystemClock), scratch.limits.clone())?;
-    onward.track(load::event("visit", u64::MAX >> 1, 0, 0))?.wait()?;
-    let ready_ms = seconds_since(started) * 1_000.0;
-    let latest = load::latest_of(onward.engine())?;
-    load::expect(&onward, waiting, |flow| flow.active)?;
+    let at = checkpoint::load(&*store)?.map_or(Lsn::ZERO, |(state, _)| state.at);
+    let looked = SystemClock.now();
+    // The directory has its identity already.
+    let opening = Opening::new(InstanceId([0; 16]), scratch.limits.clone());
+    let workers = app::workers(&Channels::all(load::Nothing)).map_err(engine::Error::Workers)?;
+    let clock = Arc::new(SystemClock);
+    let engine = Engine::start_opened(store, &opening, workers, clock, ClockCheck::Trust)?;
+    let event = load::event("visit", u64::MAX >> 1, 0, 0);
+    engine.submit(Input::Event { source: Source::Api, event })?.wait()?;
+    let replay_s = seconds_since(looked);
+    let ready_ms = open_ms + replay_s * 1_000.0;
+    let latest = load::latest_of(&engine)?;
+    load::expect(&engine, waiting, |flow| flow.active)?;
     let rss_mib = machine::peak_rss_mib();
-    onward.close()?;
+    engine.close()?;
     // The last record is the event that was answered.
     let replayed = latest.0.saturating_sub(at.0).saturating_sub(1);
     Ok(Recovery {
@@ -95,7 +98,7 @@ pub fn recovery(
         open_ms,
         ready_ms,
         replayed_records: replayed,
-        replay_records_per_s: rate(replayed, (ready_ms - open_ms) / 1_000.0),
+        replay_records_per_s: rate(replayed, replay_s),
         rss_mib,
     })
 }
@@ -104,7 +107,12 @@ pub fn recovery(
 /// and goes on until it is killed.
 pub fn fill(place: Place<'_>, waiting: u64, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
     let clock = Arc::new(Shifted::default());
-    let onward = open(place.dir, Arc::<Shifted>::clone(&clock), place.limits())?;
+    let shifted: Arc<dyn Clock> = Arc::<Shifted>::clone(&clock);
+    // The waiting ones are made at the pace of a clock that runs ahead.
+    let check = ClockCheck::Trust;
+    let limits = place.limits();
+    let options = Options { clock: shifted, clock_check: check, limits, ..Options::default() };
+    let onward = Onward::open_with(place.dir, &Channels::all(load::Nothing), &options)?;
     onward.publish(&[("bench", DEFINITIONS)])?.wait()?;
     register(&onward, &clock, 0..waiting, waiting)?;
     let visit = |n: u64| load::event("visit", n, load::anywhere(n % waiting), load::PAYLOAD_BYTES);
@@ -112,12 +120,6 @@ pub fn fill(place: Place<'_>, waiting: u64, say: &mut dyn FnMut(&str)) -> Result
     say(FULL);
     closed_loop((waiting..).map(|n| onward.track(visit(n))))?;
     Ok(())
-}
-
-fn open(data: &Path, clock: Arc<dyn Clock>, limits: Limits) -> Result<Onward, crate::Error> {
-    // The waiting ones were made at the pace of a clock that ran ahead.
-    let options = Options { clock, clock_check: ClockCheck::Trust, limits, ..Options::default() };
-    Onward::open_with(data, &Channels::all(load::Nothing), &options)
 }
 
 fn kill_when_full(mut command: Command) -> io::Result<()> {
@@ -140,21 +142,4 @@ impl Drop for Running {
         let _ = self.0.kill().is_ok();
         let _ = self.0.wait().is_ok();
     }
-}
-
-/// The files of a directory once more, beside it.
-fn copy_of(data: &Path) -> Result<PathBuf, Error> {
-    let copy = data.with_extension("copy");
-    let failed = |source| Error::Directory { path: copy.clone(), source };
-    fs::create_dir(&copy).map_err(failed)?;
-    for entry in fs::read_dir(data).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
-            let to = copy.join(name);
-            fs::copy(&path, &to).map_err(failed)?;
-            // Or opening would have to write it first.
-            fs::File::open(&to).and_then(|it| it.sync_all()).map_err(failed)?;
-        }
-    }
-    Ok(copy)
 }

@@ -95,13 +95,13 @@ pub fn scale(place: Place<'_>, sizes: Sizes) -> Result<Scale, Error> {
     throughput::make_customers(&onward, 0..starts)?;
     let event = |n| load::event(&flow_event(n % flows), n, n, 0);
     let flow_events_per_s = track(&onward, starts, event)?;
-    load::expect(&onward, starts, |flow| flow.enrolled)?;
+    load::expect(onward.engine(), starts, |flow| flow.enrolled)?;
     let members_published = publish(&onward, &[members_document(members)])?;
     let asked = 2 * members.min(MEMBER_EVENTS_MAX / 2);
     // Every other one is a member. Its number is its id, and some of them sent others before.
     let event = |n| load::event("member", starts + n, load::anywhere(n), 0);
     let member_events_per_s = track(&onward, asked, event)?;
-    load::expect(&onward, starts + asked / 2, |flow| flow.enrolled)?;
+    load::expect(onward.engine(), starts + asked / 2, |flow| flow.enrolled)?;
     onward.close()?;
     let closed = SystemClock.now();
     let onward = open(&scratch, "definitions")?;

@@ -6,7 +6,7 @@
 //! The caller keeps a bounded number of events under way, so the engine always has work and never
 //! refuses any. It runs in this process, and its processor time is part of the figure.
 
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use crossbeam_channel::never;
 use serde::Serialize;
@@ -23,6 +23,7 @@ use crate::{
     app::SystemClock,
     base::{Clock, FlowId, Lsn, Span, Timestamp},
     delivery::Channels,
+    engine::Tally,
     machine::counters::FlowCounts,
 };
 
@@ -122,6 +123,8 @@ pub(super) struct Ran {
     before: Vec<Lsn>,
     series: Series,
     rss_mib: Option<f64>,
+    /// What the first partition does with its store.
+    pub(super) tally: Arc<Tally>,
 }
 
 /// What the welcome series took.
@@ -140,8 +143,9 @@ pub(super) fn run(scratch: &Scratch, enrollments: u64, partitions: u16) -> Resul
     let before = load::latest(&onward)?;
     let series = series(&onward, 0..enrollments, enrollments)?;
     let rss_mib = machine::peak_rss_mib();
+    let tally = onward.engine().tally();
     onward.close()?;
-    Ok(Ran { before, series, rss_mib })
+    Ok(Ran { before, series, rss_mib, tally })
 }
 
 /// Makes the customers with these numbers.

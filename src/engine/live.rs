@@ -2,6 +2,7 @@
 //! it, and answers that come when they are durable.
 
 mod room;
+mod start;
 
 use std::{
     path::Path,
@@ -21,14 +22,14 @@ use super::{
     copies,
     inbox::{Held, Room},
     partition::Partition,
-    present::{ClockCheck, Past, Present},
-    recover::{Opening, Site},
-    runner::{Outbound, Report, Runner},
+    present::Present,
+    runner::{Report, Runner},
+    tally::Tally,
     ticket::{Reply, Ticket},
     watch::{Apart, Watch, watched},
 };
 use crate::{
-    base::{Clock, Lsn, Timestamp, limits::STOP_TIMEOUT, planted::is_planted},
+    base::{Timestamp, limits::STOP_TIMEOUT, planted::is_planted},
     machine::{
         input::{Answer, Input},
         record::Source,
@@ -97,48 +98,6 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Opens the directory, recovers, and starts.
-    pub fn start(
-        dir: &Path,
-        opening: &Opening,
-        workers: (Outbound, Receiver<Report>),
-        clock: Arc<dyn Clock>,
-        check: ClockCheck,
-    ) -> Result<Self, Error> {
-        Self::start_over(Site::Directory(dir.to_owned()), opening, workers, clock, check)
-    }
-
-    /// Takes over what is there, recovers, and starts.
-    pub(super) fn start_over(
-        site: Site,
-        opening: &Opening,
-        workers: (Outbound, Receiver<Report>),
-        clock: Arc<dyn Clock>,
-        check: ClockCheck,
-    ) -> Result<Self, Error> {
-        let (outbound, reports) = workers;
-        let watch = Watch::start(site.path(), opening.limits.stall)?;
-        let runner = Runner::start(site.own(opening, &watch)?, outbound)?;
-        let partition = &runner.partition;
-        let recorded = (partition.latest() > Lsn::ZERO).then(|| partition.recorded_time());
-        let present = Present::start(clock, check, Past { recorded, alive: runner.alive() })?;
-        let home = Home { site, opening: opening.clone(), watch };
-        let (mut engine, live) = Self::over(runner, reports, present, home);
-        let told = Arc::clone(&engine.fault);
-        let thread = Apart::start("onward-partition", move || {
-            let waiting = live.messages.clone();
-            if let Err(error) = live.run() {
-                tracing::error!(%error, "the engine has stopped");
-                let cause = error.to_string();
-                let _ = told.set(cause.clone()).is_ok();
-                let stopped = || Error::Stopped { cause: cause.clone() };
-                waiting.try_iter().for_each(|message| message.refuse(stopped()));
-            }
-        })?;
-        engine.thread = Some(thread);
-        Ok(engine)
-    }
-
     /// The handle, and what its thread does.
     pub(super) fn over(
         runner: Runner,
@@ -193,6 +152,11 @@ impl Engine {
         let (reply, ticket) = Ticket::watched(&self.watch);
         self.send(Message::Freeze(reply))?;
         Ok(ticket)
+    }
+
+    /// What it does with its store, counted.
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(self.watch.tally())
     }
 
     /// Adds to the backup in `to` what it lacks of everything taken in before, while the engine

@@ -8,6 +8,7 @@
 //! | `runner` | the two together, and what may leave when |
 //! | `recover` | checkpoint + log = state |
 //! | `watch` | the disk that gives no answer |
+//! | `tally` | what the store is given, counted |
 //! | `present` | what time it is, within bounds |
 //! | `inbox` | the bytes of what waits to be decided |
 //! | `live` | the loop for programs that embed the engine |
@@ -38,6 +39,7 @@ pub mod runner;
 mod scan;
 mod since;
 mod state;
+mod tally;
 mod ticket;
 pub mod trim;
 pub mod verify;
@@ -49,6 +51,7 @@ pub use live::Engine;
 pub use partition::Partition;
 pub use present::ClockCheck;
 pub use recover::{AcceptLoss, Opening};
+pub use tally::Tally;
 pub use ticket::Ticket;
 pub use watch::watched;
 

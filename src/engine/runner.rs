@@ -301,6 +301,7 @@ impl Runner {
         if self.checkpointing || !self.dirty || self.partition.latest() != self.submitted {
             return;
         }
+        self.watch.tally().checkpoint(true);
         let partition = &mut self.partition;
         let (at, time) = (partition.latest(), partition.recorded_time());
         let (memory, image) = {
@@ -337,6 +338,7 @@ impl Runner {
             }
             Committed::Checkpointed => {
                 self.checkpointing = false;
+                self.watch.tally().checkpoint(false);
                 self.partition.state.table.written();
                 let retired = self.partition.state.timers.written();
                 if !retired.is_empty() {

@@ -24,6 +24,7 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use tracing::{error, warn};
 
+use super::tally::Tally;
 use crate::{
     base::{Span, thread},
     store::{
@@ -52,6 +53,7 @@ thread_local! {
 pub(super) struct Watch {
     path: PathBuf,
     stall: Span,
+    tally: Arc<Tally>,
     next: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
     /// What got no answer, and how often the ordinary time it had.
@@ -91,6 +93,7 @@ impl Watch {
         Self {
             path: path.to_owned(),
             stall,
+            tally: Arc::default(),
             next: AtomicU64::new(0),
             asked: Mutex::new(BTreeMap::new()),
             alarm: OnceLock::new(),
@@ -111,6 +114,11 @@ impl Watch {
     /// The time that an operation has.
     pub(super) const fn stall(&self) -> Span {
         self.stall
+    }
+
+    /// What was asked of the disk, counted.
+    pub(super) const fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// One look at what is under way.
@@ -325,10 +333,12 @@ impl Drop for Watched {
 
 impl Store for Watched {
     fn insert_new(&self, tree: Tree, key: &[u8], value: &[u8]) -> store::Result<Inserted> {
+        self.watch.tally.give(tree, key, value);
         self.watch.during("append to", || self.inner().insert_new(tree, key, value))
     }
 
     fn put(&self, tree: Tree, key: &[u8], value: &[u8]) -> store::Result<()> {
+        self.watch.tally.give(tree, key, value);
         self.watch.during("write to", || self.inner().put(tree, key, value))
     }
 

@@ -65,6 +65,11 @@ impl Directory {
         StoreKind::find(dir)?.ok_or_else(|| Error::Missing { path: dir.to_owned() })
     }
 
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Which store it is.
     pub const fn kind(&self) -> StoreKind {
         self.kind

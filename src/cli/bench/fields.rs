@@ -58,6 +58,10 @@ pub(super) const LATENCY: &str = fields!(
   latency                 p50_ms, p99_ms, p999_ms, max_ms from when an event was to be sent in to
                           when its message was handed to its channel
   longest_gap_ms          the longest time between two messages while events came
+  checkpoints             written meanwhile
+  longest_checkpoint_stall_ms
+                          the longest time between two messages that is within one of them, wholly
+                          or in part
   append                  the same spread of appending one chunk of 200 bytes, synced, this run
   ratio_p50, ratio_p99    latency as a multiple of append"
 );
@@ -82,9 +86,9 @@ pub(super) const RECOVERY: &str = fields!(
     "  waiting                 enrollments that wait
   disk_bytes              bytes of the directory when its process was killed, all of them written
                           since it was opened
-  open_ms                 until a copy of the store is open: looked at, and opened by the store; what
-                          the kernel has of it is dropped first, so this is always from a cold cache
-  ready_ms                until the engine is open and an event is answered
+  open_ms                 until the store is open: looked at, and opened by it; what the kernel has of
+                          its file is dropped first, so this is always from a cold cache
+  ready_ms                until the engine is open as well and an event is answered
   replayed_records        records after the checkpoint in force
   replay_records_per_s    of them per second, over all that ready_ms has besides open_ms"
 );
@@ -131,6 +135,9 @@ pub(super) const DISK: &str = fields!(
                           of events without a payload that each enrol into a wait
   log_bytes_per_transition, row_bytes_per_transition, timer_bytes_per_transition
                           encoded, per step that an enrollment left; of timers while they wait
+  given_log_bytes_per_transition, given_row_bytes_per_transition, given_timer_bytes_per_transition
+                          keys and values given to the store, each time they were
+  given_ratio             bytes given to the store in all, as a multiple of log, rows and timers
   written_ratio           bytes written to the file system, as a multiple of log, rows and timers
   kept_ratio, kept_bytes  of the directory with its full history
   trimmed_bytes           of the directory after all records were trimmed

@@ -11,7 +11,7 @@ use crate::{
     },
     machine::record::Source,
     model::CustomerUpdate,
-    store::{Directory, MemoryStore, Store},
+    store::{Directory, MemoryStore, Store, Tree},
 };
 
 fn opening() -> Opening {
@@ -49,6 +49,24 @@ fn write(dir: &Path, start: u64, count: u64) {
 fn checkpoint_at(dir: &Path) -> Option<Lsn> {
     let store: Arc<dyn Store> = Directory::open_existing(dir).unwrap().store();
     checkpoint::load(&*store).unwrap().map(|(state, _)| state.at)
+}
+
+#[test]
+fn what_the_store_is_given_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut runner = open(dir.path());
+    let tally = Arc::clone(runner.watch.tally());
+    let log = tally.given_bytes(Tree::Log);
+    change(&mut runner, 0);
+    runner.drain().unwrap();
+    assert!(tally.given_bytes(Tree::Log) > log && tally.given_bytes(Tree::Rows) == 0);
+    assert!(!tally.is_checkpointing());
+    runner.checkpoint();
+    assert!(tally.is_checkpointing());
+    while runner.checkpointing {
+        runner.wait_commit().unwrap();
+    }
+    assert!(!tally.is_checkpointing() && tally.given_bytes(Tree::Rows) > 0);
 }
 
 #[test]
