@@ -97,7 +97,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn insert_new(&self, tree: Tree, key: &[u8], value: &[u8]) -> Result<Inserted, Error> {
-        assert_storable(key, value);
+        assert_storable(tree, key, value);
         let mut shared = self.shared();
         let key = (tree, key.to_vec());
         if shared.live.contains_key(&key) {
@@ -108,7 +108,7 @@ impl Store for MemoryStore {
     }
 
     fn put(&self, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        assert_storable(key, value);
+        assert_storable(tree, key, value);
         self.shared().write((tree, key.to_vec()), Some(value.into()));
         Ok(())
     }

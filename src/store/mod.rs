@@ -87,7 +87,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// One of the four ordered maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tree {
-    /// The chunks.
+    /// The chunks, none of them empty.
     Log,
     /// The pages of rows.
     Rows,
@@ -117,7 +117,7 @@ pub type Entry = (Vec<u8>, Vec<u8>);
 
 /// Seam 1: ordered maps of bytes with one durability point.
 ///
-/// Keys are not empty; values hold at most [`VALUE_BYTES_MAX`](crate::base::limits::VALUE_BYTES_MAX)
+/// Keys are not empty, nor are chunks; values hold at most [`VALUE_BYTES_MAX`](crate::base::limits::VALUE_BYTES_MAX)
 /// bytes. After an error every further call fails: what is in memory may not be on disk.
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// Stores `value` unless `key` has one, in one atomic step.
@@ -152,8 +152,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 }
 
 /// Checks what every back end relies on.
-fn assert_storable(key: &[u8], value: &[u8]) {
+fn assert_storable(tree: Tree, key: &[u8], value: &[u8]) {
     assert!(!key.is_empty(), "a key is not empty");
+    assert!(tree != Tree::Log || !value.is_empty(), "a chunk is not empty");
     assert!(
         value.len() <= crate::base::limits::VALUE_BYTES_MAX,
         "a value stays within the size that sled keeps in its synced file"

@@ -152,7 +152,7 @@ impl RedbStore {
 
 impl Store for RedbStore {
     fn insert_new(&self, tree: Tree, key: &[u8], value: &[u8]) -> Result<Inserted, Error> {
-        assert_storable(key, value);
+        assert_storable(tree, key, value);
         let _turn = self.writing.lock().expect("no holder of this lock panics");
         if self.get(tree, key)?.is_some() {
             return Ok(Inserted::Occupied);
@@ -162,7 +162,7 @@ impl Store for RedbStore {
     }
 
     fn put(&self, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        assert_storable(key, value);
+        assert_storable(tree, key, value);
         let _turn = self.writing.lock().expect("no holder of this lock panics");
         self.write(tree, key, Some(value))
     }

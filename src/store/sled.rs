@@ -10,6 +10,7 @@
 //! - Dropping sled's handle releases its lock a moment later, so opening tries for a while.
 
 mod guarded;
+mod places;
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -21,6 +22,7 @@ use std::{
 };
 
 use guarded::Guarded;
+use places::{ASIDE, Places, is_aside};
 use sled::IVec;
 
 use super::{
@@ -49,6 +51,7 @@ pub(super) struct SledStore {
     /// a failed write once: the next `fdatasync` would succeed.
     device: Mutex<File>,
     poison: Poison,
+    places: Places,
     /// Held until sled's handle is gone.
     _lock: Arc<Lock>,
 }
@@ -66,6 +69,7 @@ impl SledStore {
             db,
             device: Mutex::new(device),
             poison: Poison::default(),
+            places: Places::default(),
             _lock: Arc::clone(lock),
             dir,
         };
@@ -108,6 +112,35 @@ impl SledStore {
         }
     }
 
+    /// Stores `value` where what is there is what is expected.
+    fn swap(
+        &self,
+        tree: Tree,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        value: &[u8],
+    ) -> Result<Inserted, Error> {
+        let tree = self.tree(tree);
+        let swap = || tree.compare_and_swap(key, expected, Some(value));
+        Ok(match self.call("append to", swap)? {
+            Ok(()) => Inserted::Stored,
+            Err(_) => Inserted::Occupied,
+        })
+    }
+
+    /// Before something comes to `key` of the log.
+    fn set_places_aside(&self, key: &[u8]) -> Result<(), Error> {
+        if is_planted!("no_places_aside") {
+            return Ok(());
+        }
+        for place in self.places.before(key) {
+            // One that is taken, or set aside already, stays.
+            let (Inserted::Stored | Inserted::Occupied) =
+                self.swap(Tree::Log, &place, None, ASIDE)?;
+        }
+        Ok(())
+    }
+
     fn call<T>(
         &self,
         what: &'static str,
@@ -122,34 +155,49 @@ impl SledStore {
 
 impl Store for SledStore {
     fn insert_new(&self, tree: Tree, key: &[u8], value: &[u8]) -> Result<Inserted, Error> {
-        assert_storable(key, value);
-        let tree = self.tree(tree);
-        let swap = || tree.compare_and_swap(key, None::<&[u8]>, Some(value));
-        Ok(match self.call("append to", swap)? {
-            Ok(()) => Inserted::Stored,
-            Err(_) => Inserted::Occupied,
-        })
+        assert_storable(tree, key, value);
+        if tree == Tree::Log {
+            self.set_places_aside(key)?;
+            if self.swap(tree, key, Some(ASIDE), value)? == Inserted::Stored {
+                return Ok(Inserted::Stored);
+            }
+        }
+        self.swap(tree, key, None, value)
     }
 
     fn put(&self, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        assert_storable(key, value);
+        assert_storable(tree, key, value);
+        if tree == Tree::Log {
+            self.set_places_aside(key)?;
+        }
         self.call("write to", || self.tree(tree).insert(key, value)).map(drop)
     }
 
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let value = self.call("read from", || self.tree(tree).get(key))?;
+        let value = value.filter(|value| tree != Tree::Log || **value != *ASIDE);
         Ok(value.map(|value| value.to_vec()))
     }
 
     fn at_or_below(&self, tree: Tree, key: &[u8]) -> Result<Option<Entry>, Error> {
         // Nothing lies between a key and the same key with a zero byte after it.
-        let mut next = key.to_vec();
-        next.push(0);
-        self.call("read from", || self.tree(tree).get_lt(next)).map(|found| found.map(entry))
+        let mut next = IVec::from([key, &[0]].concat());
+        loop {
+            match self.call("read from", || self.tree(tree).get_lt(&next))? {
+                Some(found) if tree == Tree::Log && is_aside(&found) => next = found.0,
+                found => return Ok(found.map(entry)),
+            }
+        }
     }
 
     fn above(&self, tree: Tree, key: &[u8]) -> Result<Option<Entry>, Error> {
-        self.call("read from", || self.tree(tree).get_gt(key)).map(|found| found.map(entry))
+        let mut next = IVec::from(key);
+        loop {
+            match self.call("read from", || self.tree(tree).get_gt(&next))? {
+                Some(found) if tree == Tree::Log && is_aside(&found) => next = found.0,
+                found => return Ok(found.map(entry)),
+            }
+        }
     }
 
     fn remove(&self, tree: Tree, key: &[u8]) -> Result<(), Error> {

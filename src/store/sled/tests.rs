@@ -82,3 +82,32 @@ fn whoever_comes_after_a_full_disk_learns_that_it_was_full() {
     store.poison.note(&Error::io("write to", dir.path())(ErrorKind::Other.into()));
     assert!(store.sync().unwrap_err().is_no_space());
 }
+
+/// A log is written once, whatever sled does with its leaves: of incompressible chunks the file has
+/// little more than they are.
+#[test]
+fn the_file_has_each_chunk_once() {
+    const CHUNKS: u64 = 600;
+    const BYTES: usize = 60_000;
+    let dir = tempfile::tempdir().unwrap();
+    let key = |n: u64| [&[0, 0][..], &n.to_be_bytes()].concat();
+    let store = open(dir.path());
+    for n in 1..=CHUNKS {
+        let (n, byte) = (key(n), n.to_be_bytes()[7]);
+        assert_eq!(store.insert_new(Tree::Log, &n, &vec![byte; BYTES]).unwrap(), Inserted::Stored);
+        assert_eq!(store.insert_new(Tree::Log, &n, b"other").unwrap(), Inserted::Occupied);
+        store.sync().unwrap();
+    }
+    let (size, given) = (store.size_on_disk().unwrap(), CHUNKS * 60_000);
+    assert!(size < given + given / 2, "{size} of {given}");
+    // What is set aside is not there, before or after an opening.
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.get(Tree::Log, &key(CHUNKS + 1)).unwrap(), None);
+    assert_eq!(store.above(Tree::Log, &key(CHUNKS)).unwrap(), None);
+    let (last, value) = store.at_or_below(Tree::Log, &key(u64::MAX)).unwrap().unwrap();
+    assert_eq!((last, value.len()), (key(CHUNKS), BYTES));
+    assert_eq!(store.insert_new(Tree::Log, &key(CHUNKS + 1), b"x").unwrap(), Inserted::Stored);
+    store.remove(Tree::Log, &key(CHUNKS + 1)).unwrap();
+    assert_eq!(store.insert_new(Tree::Log, &key(CHUNKS + 1), b"y").unwrap(), Inserted::Stored);
+}
