@@ -206,6 +206,8 @@ pub(super) struct Worker {
     head_behind: Option<Fold>,
     /// Bytes of a checkpoint between two syncs, at most.
     slice_bytes: usize,
+    /// Whether there was nothing to append in the step before.
+    was_free: bool,
     alive: Timestamp,
     has_failed: bool,
 }
@@ -238,6 +240,7 @@ impl Worker {
             held: None,
             head_behind: None,
             slice_bytes: SYNC_BYTES_MAX,
+            was_free: true,
             alive: Timestamp::EPOCH,
             has_failed: false,
         };
@@ -322,7 +325,12 @@ impl Worker {
                 }
             }
         }
-        self.write_slice(budget.min(self.slice_bytes))?;
+        // Whoever comes after a pause has waited for a slice already, and work gets on in pauses.
+        let is_alone = appended.is_some() && self.was_free;
+        self.was_free = appended.is_none();
+        if !is_alone {
+            self.write_slice(budget.min(self.slice_bytes))?;
+        }
         self.sync()?;
         if let Some(fold) = appended {
             let durable = Committed::Durable(fold.last_lsn());

@@ -202,6 +202,9 @@ impl Segments {
 
     /// What the segment at `offset` says of itself.
     pub(crate) fn header(&self, offset: u64) -> Result<Header, Error> {
+        if self.is_hole(offset) {
+            return Ok(Header::Blank);
+        }
         self.bytes(offset, HEADER_BYTES).map(|bytes| header(&bytes))
     }
 

@@ -175,7 +175,7 @@ impl Store for SledStore {
 
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let value = self.call("read from", || self.tree(tree).get(key))?;
-        let value = value.filter(|value| tree != Tree::Log || **value != *ASIDE);
+        let value = value.filter(|value| tree != Tree::Log || !is_aside(value));
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -184,7 +184,7 @@ impl Store for SledStore {
         let mut next = IVec::from([key, &[0]].concat());
         loop {
             match self.call("read from", || self.tree(tree).get_lt(&next))? {
-                Some(found) if tree == Tree::Log && is_aside(&found) => next = found.0,
+                Some(found) if tree == Tree::Log && is_aside(&found.1) => next = found.0,
                 found => return Ok(found.map(entry)),
             }
         }
@@ -194,7 +194,7 @@ impl Store for SledStore {
         let mut next = IVec::from(key);
         loop {
             match self.call("read from", || self.tree(tree).get_gt(&next))? {
-                Some(found) if tree == Tree::Log && is_aside(&found) => next = found.0,
+                Some(found) if tree == Tree::Log && is_aside(&found.1) => next = found.0,
                 found => return Ok(found.map(entry)),
             }
         }

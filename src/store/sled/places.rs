@@ -11,8 +11,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sled::IVec;
-
 /// What a place that is set aside has as its value.
 pub(super) const ASIDE: &[u8] = &[];
 /// How many are, beyond the latest chunk: with seventeen more in its leaf it would still be halved.
@@ -43,8 +41,8 @@ impl Places {
 }
 
 /// Whether there is nothing but a place that is set aside.
-pub(super) fn is_aside((_, value): &(IVec, IVec)) -> bool {
-    **value == *ASIDE
+pub(super) fn is_aside(value: &[u8]) -> bool {
+    value == ASIDE
 }
 
 #[cfg(test)]
