@@ -128,7 +128,22 @@ impl SledStore {
         })
     }
 
-    /// Before something comes to `key` of the log.
+    /// The first entry that is no place set aside, from `key` on in the direction of `step`.
+    fn next(
+        &self,
+        tree: Tree,
+        mut key: IVec,
+        step: impl Fn(&sled::Tree, &[u8]) -> sled::Result<Option<(IVec, IVec)>>,
+    ) -> Result<Option<Entry>, Error> {
+        loop {
+            match self.call("read from", || step(self.tree(tree), &key))? {
+                Some((place, value)) if is_aside(tree, &value) => key = place,
+                found => return Ok(found.map(entry)),
+            }
+        }
+    }
+
+    /// Before a chunk comes to `key`.
     fn set_places_aside(&self, key: &[u8]) -> Result<(), Error> {
         if is_planted!("no_places_aside") {
             return Ok(());
@@ -167,6 +182,7 @@ impl Store for SledStore {
 
     fn put(&self, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), Error> {
         assert_storable(tree, key, value);
+        // A compaction puts the chunks of a log, too.
         if tree == Tree::Log {
             self.set_places_aside(key)?;
         }
@@ -175,29 +191,16 @@ impl Store for SledStore {
 
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let value = self.call("read from", || self.tree(tree).get(key))?;
-        let value = value.filter(|value| tree != Tree::Log || !is_aside(value));
-        Ok(value.map(|value| value.to_vec()))
+        Ok(value.filter(|value| !is_aside(tree, value)).map(|value| value.to_vec()))
     }
 
     fn at_or_below(&self, tree: Tree, key: &[u8]) -> Result<Option<Entry>, Error> {
         // Nothing lies between a key and the same key with a zero byte after it.
-        let mut next = IVec::from([key, &[0]].concat());
-        loop {
-            match self.call("read from", || self.tree(tree).get_lt(&next))? {
-                Some(found) if tree == Tree::Log && is_aside(&found.1) => next = found.0,
-                found => return Ok(found.map(entry)),
-            }
-        }
+        self.next(tree, [key, &[0]].concat().into(), |tree, key| tree.get_lt(key))
     }
 
     fn above(&self, tree: Tree, key: &[u8]) -> Result<Option<Entry>, Error> {
-        let mut next = IVec::from(key);
-        loop {
-            match self.call("read from", || self.tree(tree).get_gt(&next))? {
-                Some(found) if tree == Tree::Log && is_aside(&found.1) => next = found.0,
-                found => return Ok(found.map(entry)),
-            }
-        }
+        self.next(tree, key.into(), |tree, key| tree.get_gt(key))
     }
 
     fn remove(&self, tree: Tree, key: &[u8]) -> Result<(), Error> {

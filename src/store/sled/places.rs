@@ -11,6 +11,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Tree;
+
 /// What a place that is set aside has as its value.
 pub(super) const ASIDE: &[u8] = &[];
 /// How many are, beyond the latest chunk: with seventeen more in its leaf it would still be halved.
@@ -40,9 +42,9 @@ impl Places {
     }
 }
 
-/// Whether there is nothing but a place that is set aside.
-pub(super) fn is_aside(value: &[u8]) -> bool {
-    value == ASIDE
+/// Whether an entry of `tree` with this value is nothing but a place that is set aside.
+pub(super) fn is_aside(tree: Tree, value: &[u8]) -> bool {
+    tree == Tree::Log && value == ASIDE
 }
 
 #[cfg(test)]
