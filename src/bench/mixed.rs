@@ -18,9 +18,10 @@ use crate::{
     Onward, Ticket, app::SystemClock, base::Clock, delivery::Channels, machine::input::Answer,
 };
 
-/// Calls with which the greatest rate is looked for: so many that their customers are more than the cache
-/// holds. Half of what a fifth of them went at was more than a minute of it could keep up.
-const TRIAL: u64 = 1_000_000;
+/// Calls with which the greatest rate is looked for. Only the second half of them counts: the customers
+/// of the first are as many as the cache holds, and as long as it has room, calls go at a rate that
+/// half of was more than a minute could keep up.
+const TRIAL: u64 = 3_000_000;
 /// Into how many parts the time is divided; the first and the last are compared.
 const PARTS: u64 = 4;
 /// Of as many calls two make a customer each, one sends the first through the welcome series, one lets
@@ -80,7 +81,7 @@ pub struct Part {
 }
 
 /// Runs the scenario in a directory of its own at `place`, which is removed afterwards. Without
-/// a rate it is half of what a trial of a million calls comes to.
+/// a rate it is half of what a trial comes to.
 pub fn mixed(place: Place<'_>, seconds: u64, rate: Option<u64>) -> Result<Mixed, Error> {
     let calls_of = |rate: u64| {
         let calls = rate * seconds;
@@ -136,19 +137,20 @@ fn open(data: &Path, scratch: &Scratch) -> Result<Onward, Error> {
     Ok(onward)
 }
 
-/// Half of the rate at which so many calls go.
+/// Half of the rate at which calls go once the cache is full.
 fn trial(scratch: &Scratch) -> Result<u64, Error> {
     let data = scratch.data("trial")?;
     let onward = open(&data, scratch)?;
+    closed_loop((0..TRIAL / 2).map(|n| call(&onward, n)))?;
     let started = SystemClock.now();
-    closed_loop((0..TRIAL).map(|n| call(&onward, n)))?;
+    closed_loop((TRIAL / 2..TRIAL).map(|n| call(&onward, n)))?;
     // The last of the series still wait for a second, in which nothing else is done.
     let taken = SystemClock.now().since(started);
     throughput::wait_for_the_end(&onward, series_in(TRIAL))?;
     onward.close()?;
     std::fs::remove_dir_all(&data).map_err(|source| Error::Directory { path: data, source })?;
     let micros = u64::try_from(taken.micros()).unwrap_or(1).max(1);
-    Ok((TRIAL * 1_000_000 / micros / 2).max(1))
+    Ok((TRIAL / 2 * 1_000_000 / micros / 2).max(1))
 }
 
 /// How many of so many calls begin a series.

@@ -155,7 +155,7 @@ enum Scenario {
         #[arg(long, value_name = "N", default_value_t = 60,
               value_parser = clap::value_parser!(u64).range(1..=86_400))]
         seconds: u64,
-        /// Calls per second [default: half of what a trial of a million calls comes to].
+        /// Calls per second [default: half of what a trial comes to].
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
         rate: Option<u64>,
         #[command(flatten)]

@@ -294,12 +294,13 @@ impl Worker {
     }
 
     fn work(&mut self) -> store::Result<Stepped> {
-        let mut appended = None;
+        let (mut appended, mut has_appended) = (None, false);
         let budget = CHECKPOINT_SLICE_BYTES;
         self.held.take_if(|it| it.is_let_go());
         match self.inbox.try_recv() {
             Ok(Job::Append { chunks, fold }) => {
                 self.append(&chunks)?;
+                has_appended = true;
                 appended = fold;
             }
             Ok(Job::Checkpoint(checkpoint)) => {
@@ -326,8 +327,8 @@ impl Worker {
             }
         }
         // Whoever comes after a pause has waited for a slice already, and work gets on in pauses.
-        let is_alone = appended.is_some() && self.was_free;
-        self.was_free = appended.is_none();
+        let is_alone = has_appended && self.was_free;
+        self.was_free = !has_appended;
         if !is_alone {
             self.write_slice(budget.min(self.slice_bytes))?;
         }

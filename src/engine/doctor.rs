@@ -110,9 +110,21 @@ pub fn examine(
     progress("copy");
     let copy = Copy::of(dir, scratch)?;
     progress("opening the copy");
-    if !open_copy(copy.path(), limits, &mut found) && has_sled {
-        progress("log");
-        look_at_log(dir, head.as_ref(), &mut found)?;
+    match open_copy(copy.path(), limits, &mut found) {
+        Opened::Whole => {}
+        Opened::Empty if head.is_none() && (!has_sled || has_no_chunk(dir)?) => {
+            found.findings.clear();
+            found.note(
+                dir.display().to_string(),
+                "it is being made and holds no data yet",
+                RESTART,
+            );
+        }
+        Opened::Empty | Opened::Broken if has_sled => {
+            progress("log");
+            look_at_log(dir, head.as_ref(), &mut found)?;
+        }
+        Opened::Empty | Opened::Broken => {}
     }
     if StoreKind::find(dir)? == Some(StoreKind::Redb) {
         found.forget_repair();
@@ -226,8 +238,22 @@ fn look_at_log(dir: &Path, head: Option<&HeadState>, found: &mut Examined) -> st
     Ok(())
 }
 
-/// What a start of the engine would meet; whether it would start.
-fn open_copy(copy: &Path, limits: &Limits, found: &mut Examined) -> bool {
+/// Whether nothing in sled's file, freed or not, is a chunk of a log.
+fn has_no_chunk(dir: &Path) -> store::Result<bool> {
+    let log = Salvage::search::<Row>(dir, None, &mut |_| {})?;
+    Ok(log.log.is_none() && log.unreachable.is_empty())
+}
+
+/// What became of opening the copy.
+enum Opened {
+    Whole,
+    /// It has not been made a data directory.
+    Empty,
+    Broken,
+}
+
+/// What a start of the engine would meet.
+fn open_copy(copy: &Path, limits: &Limits, found: &mut Examined) -> Opened {
     let verified = recover::read(copy, limits).and_then(|mut partition| {
         let verified = verify(&mut partition)?;
         Ok((partition.memory().latest, verified))
@@ -241,12 +267,16 @@ fn open_copy(copy: &Path, limits: &Limits, found: &mut Examined) -> bool {
             for what in verified.differences {
                 found.note("the projections", what, REPAIR);
             }
-            true
+            Opened::Whole
         }
         Err(error) => {
             found.note_error(&error);
             look_at_values(copy, found);
-            false
+            if matches!(error, store::Error::Missing { .. }) {
+                Opened::Empty
+            } else {
+                Opened::Broken
+            }
         }
     }
 }

@@ -109,6 +109,8 @@ impl Runner {
         let gauge = Arc::new(Gauge::new(&*store, partition.limits.free_bytes_min)?);
         let disk = Disk { store, log, head, gauge: Arc::clone(&gauge), watch: Arc::clone(&watch) };
         let latest = partition.latest();
+        // One that ran before a full disk has gone with whoever ran it.
+        watch.tally().checkpoint(false);
         let dirty = partition.since_checkpoint > 0;
         let mut runner = Self {
             partition,

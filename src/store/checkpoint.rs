@@ -19,7 +19,8 @@ const CHECKPOINT: &[u8] = b"checkpoint";
 const MEMORY: &[u8] = b"memory";
 const FORMAT: &[u8] = b"format";
 const FORMAT_MAGIC: [u8; 4] = *b"ONWF";
-const FORMAT_VERSION: u16 = 1;
+/// 2: the log may have places without a value, which programs of before take for damage.
+const FORMAT_VERSION: u16 = 2;
 const HASH: &str = "xxh3_64";
 
 /// A checkpoint that is in force.
@@ -129,18 +130,24 @@ impl DirectoryFormat {
     }
 
     /// Gives a new directory the format `self`, durably; checks that an old one has it, but for
-    /// the instance id, which is the directory's own. The result is in force.
+    /// the instance id, which is the directory's own, and raises its version to what this program
+    /// writes. The result is in force.
     pub fn create_or_check(&self, store: &dyn Store) -> Result<Self, Error> {
-        let Some(found) = Self::load(store)? else {
-            store.put(Tree::Meta, FORMAT, &self.encode())?;
-            store.sync()?;
-            return Ok(self.clone());
+        let there = store.get(Tree::Meta, FORMAT)?;
+        let format = match &there {
+            None => self.clone(),
+            Some(value) => Self::decode(value)?,
         };
-        if found.partitions != self.partitions {
-            let (found, expected) = (found.partitions, self.partitions);
+        if format.partitions != self.partitions {
+            let (found, expected) = (format.partitions, self.partitions);
             return Err(Error::PartitionCount { found, expected });
         }
-        Ok(found)
+        let value = format.encode();
+        if there.as_ref() != Some(&value) {
+            store.put(Tree::Meta, FORMAT, &value)?;
+            store.sync()?;
+        }
+        Ok(format)
     }
 
     /// Checks that the directory is the one that `expected` names.

@@ -55,10 +55,19 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let tree = || prop::sample::select(Tree::ALL.to_vec());
     let byte = prop::sample::select(vec![0_u8, 1, 127, 255]);
     let key = move || prop::collection::vec(byte.clone(), 1..4);
-    let value = || prop::collection::vec(any::<u8>(), 1..200);
+    let placed = key.clone();
+    let entry = move || {
+        (tree(), placed(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|mut it| {
+            // A chunk is not empty.
+            if it.0 == Tree::Log {
+                it.2.push(0);
+            }
+            it
+        })
+    };
     let op = prop_oneof![
-        4 => (tree(), key(), value()).prop_map(|(tree, key, value)| Op::InsertNew(tree, key, value)),
-        4 => (tree(), key(), value()).prop_map(|(tree, key, value)| Op::Put(tree, key, value)),
+        4 => entry().prop_map(|(tree, key, value)| Op::InsertNew(tree, key, value)),
+        4 => entry().prop_map(|(tree, key, value)| Op::Put(tree, key, value)),
         2 => (tree(), key()).prop_map(|(tree, key)| Op::Get(tree, key)),
         4 => (tree(), key()).prop_map(|(tree, key)| Op::AtOrBelow(tree, key)),
         4 => (tree(), key()).prop_map(|(tree, key)| Op::Above(tree, key)),

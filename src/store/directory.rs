@@ -65,6 +65,11 @@ impl Directory {
         StoreKind::find(dir)?.ok_or_else(|| Error::Missing { path: dir.to_owned() })
     }
 
+    /// Checks that the store is of this kind, where one is given.
+    pub(crate) fn check_kind(&self, asked: Option<StoreKind>) -> Result<(), Error> {
+        StoreKind::decide(&self.dir, asked).map(drop)
+    }
+
     /// Where it is.
     pub fn dir(&self) -> &Path {
         &self.dir

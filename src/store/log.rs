@@ -77,11 +77,11 @@ impl Log for LocalLog {
     }
 
     fn read(&self, from: u64) -> Result<Option<(u64, Vec<u8>)>, Error> {
-        let key = self.key(from);
-        if let Some(chunk) = self.store.get(Tree::Log, &key)? {
-            return Ok(Some((from, chunk)));
-        }
-        let found = self.store.above(Tree::Log, &key)?;
+        // One question: between two of them the chunk that is asked for and the next one may come.
+        let found = match from.checked_sub(1) {
+            Some(before) => self.store.above(Tree::Log, &self.key(before))?,
+            None => self.store.above(Tree::Log, &self.partition.0.to_be_bytes())?,
+        };
         Ok(found.and_then(|(key, chunk)| Some((self.position(&key)?, chunk))))
     }
 

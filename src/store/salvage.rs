@@ -17,7 +17,7 @@ use super::{
     segments::{self, Segments, at64},
 };
 use crate::base::{
-    InstanceId, Lsn, PartitionId,
+    InstanceId, Lsn, Malformed, PartitionId,
     limits::{CHUNK_BYTES_MAX, VALUE_BYTES_MAX},
 };
 
@@ -134,7 +134,9 @@ impl Saved {
 impl Found {
     fn bytes(&self, file: &Segments) -> Result<Vec<u8>, Error> {
         let mut bytes = file.bytes(self.offset, CHUNK_BYTES_MAX)?;
-        bytes.truncate(chunk::stated_length(&bytes).unwrap_or(0));
+        let gone = || Error::malformed(|| format!("the chunk at byte {}", self.offset));
+        let length = chunk::stated_length(&bytes);
+        bytes.truncate(length.ok_or(Malformed("it is there no more")).map_err(gone())?);
         Ok(bytes)
     }
 }

@@ -132,15 +132,11 @@ impl SledStore {
     fn next(
         &self,
         tree: Tree,
-        mut key: IVec,
+        key: &[u8],
         step: impl Fn(&sled::Tree, &[u8]) -> sled::Result<Option<(IVec, IVec)>>,
     ) -> Result<Option<Entry>, Error> {
-        loop {
-            match self.call("read from", || step(self.tree(tree), &key))? {
-                Some((place, value)) if is_aside(tree, &value) => key = place,
-                found => return Ok(found.map(entry)),
-            }
-        }
+        let step = |key: &[u8]| self.call("read from", || step(self.tree(tree), key));
+        Ok(places::past(tree, key, step)?.map(entry))
     }
 
     /// Before a chunk comes to `key`.
@@ -173,9 +169,13 @@ impl Store for SledStore {
         assert_storable(tree, key, value);
         if tree == Tree::Log {
             self.set_places_aside(key)?;
-            if self.swap(tree, key, Some(ASIDE), value)? == Inserted::Stored {
-                return Ok(Inserted::Stored);
+            // Whoever appends beside this may set the place aside between two of these.
+            for expected in [Some(ASIDE), None] {
+                if self.swap(tree, key, expected, value)? == Inserted::Stored {
+                    return Ok(Inserted::Stored);
+                }
             }
+            return self.swap(tree, key, Some(ASIDE), value);
         }
         self.swap(tree, key, None, value)
     }
@@ -196,11 +196,11 @@ impl Store for SledStore {
 
     fn at_or_below(&self, tree: Tree, key: &[u8]) -> Result<Option<Entry>, Error> {
         // Nothing lies between a key and the same key with a zero byte after it.
-        self.next(tree, [key, &[0]].concat().into(), |tree, key| tree.get_lt(key))
+        self.next(tree, &[key, &[0]].concat(), |tree, key| tree.get_lt(key))
     }
 
     fn above(&self, tree: Tree, key: &[u8]) -> Result<Option<Entry>, Error> {
-        self.next(tree, key.into(), |tree, key| tree.get_gt(key))
+        self.next(tree, key, |tree, key| tree.get_gt(key))
     }
 
     fn remove(&self, tree: Tree, key: &[u8]) -> Result<(), Error> {

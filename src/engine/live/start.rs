@@ -29,7 +29,8 @@ impl Engine {
         Self::start_over(Site::Directory(dir.to_owned()), opening, workers, clock, check)
     }
 
-    /// The same with a directory that is open.
+    /// The same with a directory that is open, of which nobody keeps another handle: after a full disk it
+    /// is opened anew.
     pub fn start_opened(
         opened: Directory,
         opening: &Opening,
@@ -37,6 +38,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         check: ClockCheck,
     ) -> Result<Self, Error> {
+        opened.check_kind(opening.store)?;
         let dir = opened.dir().to_owned();
         let site = Site::Directory(dir.clone());
         let watch = Watch::start(&dir, opening.limits.stall)?;

@@ -7,7 +7,8 @@ use crate::{
     base::{InstanceId, Limits},
     engine::{
         commit::Stepped,
-        recover::{self, Opening},
+        recover::{self, Opening, Site},
+        watch::Watch,
     },
     machine::record::Source,
     model::CustomerUpdate,
@@ -67,6 +68,23 @@ fn what_the_store_is_given_is_counted() {
         runner.wait_commit().unwrap();
     }
     assert!(!tally.is_checkpointing() && tally.given_bytes(Tree::Rows) > 0);
+}
+
+#[test]
+fn a_checkpoint_has_gone_with_whoever_ran_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let watch = Watch::start(dir.path(), opening().limits.stall).unwrap();
+    let site = Site::Directory(dir.path().to_owned());
+    let start = || Runner::start(site.own(&opening(), &watch).unwrap(), no_workers()).unwrap();
+    let mut runner = start();
+    change(&mut runner, 0);
+    runner.drain().unwrap();
+    runner.checkpoint();
+    assert!(watch.tally().is_checkpointing());
+    // As after a full disk: nobody has learned of its end.
+    drop(runner);
+    drop(start());
+    assert!(!watch.tally().is_checkpointing());
 }
 
 #[test]

@@ -345,9 +345,12 @@ impl Store for Synced {
         Ok(self.0.synced(tree, key).or_else(trimmed))
     }
 
-    /// Positions are dense: a log is read by its keys.
-    fn above(&self, _: Tree, _: &[u8]) -> Result<Option<Entry>, Error> {
-        Ok(None)
+    /// Positions are dense: what comes after one is the next, after a partition alone its first.
+    fn above(&self, tree: Tree, key: &[u8]) -> Result<Option<Entry>, Error> {
+        let (partition, position) = key.split_first_chunk::<2>().expect("a key of the log");
+        let next = position.first_chunk().map_or(0, |it| u64::from_be_bytes(*it) + 1);
+        let key = [&partition[..], &next.to_be_bytes()].concat();
+        Ok(self.get(tree, &key)?.map(|chunk| (key, chunk)))
     }
 
     fn insert_new(&self, _: Tree, _: &[u8], _: &[u8]) -> Result<Inserted, Error> {

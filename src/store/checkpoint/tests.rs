@@ -76,20 +76,38 @@ fn a_directory_keeps_the_format_it_was_created_with() {
     assert!(matches!(error, Error::PartitionCount { found: 1, expected: 4 }));
 }
 
+/// A format as a program that writes this version stores it.
+fn body(version: u16, hash: &str) -> Vec<u8> {
+    frame::seal(FORMAT_MAGIC, VERSION, |out| {
+        out.extend_from_slice(&version.to_be_bytes());
+        out.extend_from_slice(&1_u16.to_be_bytes());
+        out.extend_from_slice(&HERE.0);
+        put_sized(out, hash.as_bytes());
+    })
+}
+
+#[test]
+fn whoever_owns_a_directory_raises_its_version_durably() {
+    let store = MemoryStore::new();
+    store.put(Tree::Meta, FORMAT, &body(1, HASH)).unwrap();
+    let asked = DirectoryFormat { instance: InstanceId([7; 16]), partitions: 1 };
+    let format = DirectoryFormat::load(&store).unwrap().expect("it is there");
+    assert_eq!(
+        store.get(Tree::Meta, FORMAT).unwrap(),
+        Some(body(1, HASH)),
+        "looking changes nothing"
+    );
+    assert_eq!((asked.create_or_check(&store).unwrap(), format.instance), (format, HERE));
+    let after = store.crashed();
+    assert_eq!(after.get(Tree::Meta, FORMAT).unwrap(), Some(body(FORMAT_VERSION, HASH)));
+}
+
 #[test]
 fn formats_that_this_program_does_not_know_are_refused() {
     let store = MemoryStore::new();
-    let body = |version: u16, hash: &str| {
-        frame::seal(FORMAT_MAGIC, VERSION, |out| {
-            out.extend_from_slice(&version.to_be_bytes());
-            out.extend_from_slice(&1_u16.to_be_bytes());
-            out.extend_from_slice(&HERE.0);
-            put_sized(out, hash.as_bytes());
-        })
-    };
-    store.put(Tree::Meta, FORMAT, &body(2, "whatever")).unwrap();
+    store.put(Tree::Meta, FORMAT, &body(FORMAT_VERSION + 1, "whatever")).unwrap();
     let error = DirectoryFormat::load(&store).unwrap_err();
-    assert!(matches!(error, Error::NewerFormat { found: 2, known: 1 }), "{error}");
+    assert!(matches!(error, Error::NewerFormat { found: 3, known: 2 }), "{error}");
     store.put(Tree::Meta, FORMAT, &body(1, "md5")).unwrap();
     let error = DirectoryFormat::load(&store).unwrap_err();
     assert!(matches!(error, Error::OtherHash { .. }), "{error}");

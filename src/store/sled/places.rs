@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Tree;
+use super::{IVec, Tree};
 
 /// What a place that is set aside has as its value.
 pub(super) const ASIDE: &[u8] = &[];
@@ -47,8 +47,36 @@ pub(super) fn is_aside(tree: Tree, value: &[u8]) -> bool {
     tree == Tree::Log && value == ASIDE
 }
 
+/// The first entry of `tree` after `key` that is no place set aside, as `step` goes from one to the
+/// next.
+///
+/// Chunks come in order, and perhaps while this walks: a place that it passed may be taken before
+/// it comes to one behind that is taken, too. So whoever passed any walks once more. What lies
+/// before the one that was found has been taken by then.
+pub(super) fn past<E>(
+    tree: Tree,
+    key: &[u8],
+    mut step: impl FnMut(&[u8]) -> Result<Option<(IVec, IVec)>, E>,
+) -> Result<Option<(IVec, IVec)>, E> {
+    let mut walk = || {
+        let mut passed = None;
+        loop {
+            match step(passed.as_deref().unwrap_or(key))? {
+                Some((place, value)) if is_aside(tree, &value) => passed = Some(place),
+                found => return Ok((found, passed.is_some())),
+            }
+        }
+    };
+    match walk()? {
+        (Some(_), true) => Ok(walk()?.0),
+        (found, _) => Ok(found),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, ops::Bound};
+
     use super::*;
 
     fn key(number: u64) -> Vec<u8> {
@@ -67,5 +95,24 @@ mod tests {
         assert_eq!(before(50).len(), 0);
         assert_eq!(before(u64::MAX - 1), [key(u64::MAX)]);
         assert_eq!(places.before(b"short").count(), 0);
+    }
+
+    #[test]
+    fn chunks_that_come_during_a_walk_are_not_skipped() {
+        let mut log: BTreeMap<_, _> = (1..=5).map(|number| (key(number), ASIDE)).collect();
+        log.insert(key(1), b"chunk");
+        let mut steps = 0;
+        let found = past(Tree::Log, &key(1), |at| {
+            steps += 1;
+            // The walk has passed the second place and is before the third.
+            if steps == 2 {
+                log.insert(key(2), b"chunk");
+                log.insert(key(3), b"chunk");
+            }
+            let next = log.range((Bound::Excluded(at.to_vec()), Bound::Unbounded)).next();
+            Ok::<_, ()>(next.map(|(key, value)| (IVec::from(&**key), IVec::from(*value))))
+        });
+        assert_eq!(found.unwrap().map(|(at, _)| at), Some(key(2).into()));
+        assert_eq!(steps, 3, "once there is nothing to pass, one step does");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use onward::store::{Directory, StoreKind};
+
 use super::{Desk, end, onward, run_retail, run_simple, simple};
 
 /// Flips a bit of every copy of the last chunk that holds records.
@@ -222,6 +224,22 @@ fn what_copies_have_left_is_told() {
     fs::rename(desk.data(), &made).unwrap();
     let told = end(onward(&["doctor", "--data"]).arg(made)).code(1).out;
     assert!(told.contains("not finished, or one that"), "{told}");
+}
+
+#[test]
+fn a_directory_that_was_killed_while_it_was_made_wants_nothing_but_a_start() {
+    let desk = simple();
+    for kind in [StoreKind::Sled, StoreKind::Redb] {
+        Directory::open_as(&desk.data(), Some(kind)).unwrap().close().unwrap();
+        let found = desk.on_data(&["doctor", "--json"]).code(1).object();
+        let findings = found["findings"].as_array().unwrap();
+        let [only] = &findings[..] else { panic!("{found}") };
+        assert_eq!(only["what"], "it is being made and holds no data yet");
+        assert_eq!(only["advice"], "nothing: the next start of the engine mends it");
+        run_simple(&desk).code(0);
+        desk.on_data(&["doctor"]).code(0);
+        fs::remove_dir_all(desk.data()).unwrap();
+    }
 }
 
 #[test]

@@ -73,8 +73,8 @@ fn make_newer(desk: &Desk) {
     let store = Directory::open(&desk.data()).unwrap();
     let mut value = store.get(Tree::Meta, b"format").unwrap().unwrap();
     let at = value.windows(4).position(|it| it == b"ONWF").unwrap() + 5;
-    assert_eq!(value[at..at + 2], 1_u16.to_be_bytes());
-    value[at..at + 2].copy_from_slice(&2_u16.to_be_bytes());
+    assert_eq!(value[at..at + 2], 2_u16.to_be_bytes());
+    value[at..at + 2].copy_from_slice(&3_u16.to_be_bytes());
     let body = value.len() - 4;
     let crc = crc32c::crc32c(&value[..body]);
     value[body..].copy_from_slice(&crc.to_be_bytes());
@@ -87,7 +87,7 @@ fn a_newer_format_is_3() {
     let desk = simple();
     run_simple(&desk).code(0);
     make_newer(&desk);
-    let says = ["has format 2", "knows up to 1", "use a newer program"];
+    let says = ["has format 3", "knows up to 2", "use a newer program"];
     run_simple(&desk).code(3).says(&says);
     desk.on_data(&["verify"]).code(3).says(&says);
 }
