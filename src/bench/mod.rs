@@ -78,12 +78,14 @@ pub enum Error {
     Store(#[from] store::Error),
     /// The inbox was full while calls came at a given rate.
     #[error(
-        "the engine did not keep up with {rate} a second for longer than {seconds} s; name a lower --rate"
+        "the engine did not keep up with {rate} a second: {calls} calls took {seconds} s; name a lower --rate"
     )]
     Behind {
         /// Calls a second.
         rate: u64,
-        /// How long they had come for.
+        /// How many had been made.
+        calls: u64,
+        /// How long that took.
         seconds: u64,
     },
     /// More than the scenario can tell apart or hold.
@@ -97,7 +99,9 @@ pub enum Error {
         asked: u64,
     },
     /// The work did not come out as it must, so its time says nothing.
-    #[error("{done} of {expected} enrollments ended as they must; this is a fault of the engine")]
+    #[error(
+        "{done} of {expected} enrollments ended as they must; unless the disk is full, this is a fault of the engine"
+    )]
     Incomplete {
         /// How many did.
         done: u64,

@@ -52,8 +52,8 @@ impl Pace {
             }
             match call() {
                 Err(engine::Error::Busy) if SystemClock.now().since(due) > PATIENCE => {
-                    let seconds = due.since(self.started).to_std().as_secs();
-                    return Err(Error::Behind { rate: self.rate, seconds });
+                    let seconds = SystemClock.now().since(self.started).to_std().as_secs();
+                    return Err(Error::Behind { rate: self.rate, calls: n, seconds });
                 }
                 Err(engine::Error::Busy) => left = RETRY_AFTER,
                 called => return Ok((due, called?)),
@@ -80,6 +80,6 @@ mod tests {
         assert_eq!((due, answer, busy), (pace.due(1), "taken", 0));
         let long_ago = Pace { started: SystemClock.now().minus(Span::minutes(1)), rate: 100 };
         let behind = long_ago.call::<()>(200, || Err(engine::Error::Busy)).unwrap_err();
-        assert!(behind.to_string().contains("100 a second for longer than 2 s"), "{behind}");
+        assert!(behind.to_string().contains("100 a second: 200 calls took 60 s"), "{behind}");
     }
 }

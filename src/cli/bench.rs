@@ -222,6 +222,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             common.tell(&bench::timers(common.place(), scale)?)
         }
         Scenario::Recovery { waiting, fill: Some(dir), common } => {
+            end_with_parent()?;
             let mut told = Ok(());
             let place = Place { dir, ..common.place() };
             bench::fill(place, *waiting, &mut |line| told = say(line))?;
@@ -256,6 +257,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             common.tell(&bench::disk(common.place(), *enrollments)?)
         }
     }
+}
+
+/// Has the system end this process with the thread that started it, which is there until the other
+/// process ends.
+fn end_with_parent() -> Result<(), Failure> {
+    let signal = Some(rustix::process::Signal::KILL);
+    rustix::process::set_parent_process_death_signal(signal).map_err(Failure::fault)
 }
 
 impl Common {

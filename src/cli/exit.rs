@@ -17,7 +17,7 @@ Exit codes:
   1  done, but not all is well: findings, rejected lines, differences
   2  wrong usage
   3  refused: an input cannot be read or must not be taken, the directory is in use, of a newer
-     format, of another instance, kept by another store or not there
+     format, of another instance, kept by another store or not there, or a bench's rate is too high here
   4  a fault: the disk or a channel failed, the disk is full, or what it holds is damaged";
 
 /// Done, but not all is well.
@@ -102,6 +102,8 @@ impl From<store::Error> for Failure {
             | store::Error::PartitionCount { .. }
             | store::Error::PartitionsAsked { .. }
             | store::Error::Partitioned { .. }
+            | store::Error::OnePartition { .. }
+            | store::Error::Uncounted { .. }
             | store::Error::SeveralLogs { .. }
             | store::Error::OtherPartition { .. }
             | store::Error::OtherHash { .. }
@@ -119,6 +121,7 @@ impl From<store::Error> for Failure {
             | store::Error::Shortened { .. }
             | store::Error::Headless { .. }
             | store::Error::NoWayBack { .. }
+            | store::Error::PartitionGone { .. }
             | store::Error::NoThread(_)
             | store::Error::Thawed
             | store::Error::Stalled { .. }

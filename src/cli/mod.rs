@@ -91,8 +91,7 @@ impl From<StoreArg> for StoreKind {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_tracing();
-    run_apart(cli.command).unwrap_or_else(Failure::report)
+    start_tracing().and_then(|()| run_apart(cli.command)).unwrap_or_else(Failure::report)
 }
 
 /// Does it on a thread with room for parsers, which a system may refuse; all but what watches its
@@ -158,11 +157,14 @@ impl Command {
     }
 }
 
-/// Messages of the engine go to standard error; `ONWARD_LOG` says which, warnings by default.
-/// Where it asks for traces, spans are told at both ends.
-fn start_tracing() {
+/// Messages of the engine go to standard error; `ONWARD_LOG` says which, and warnings are among them
+/// unless it names another level for all. Where it asks for traces, spans are told at both ends.
+fn start_tracing() -> Result<(), Failure> {
     use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
-    let filter = EnvFilter::try_from_env("ONWARD_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let asked = std::env::var("ONWARD_LOG").unwrap_or_default();
+    let filter = EnvFilter::try_new(format!("warn,{asked}")).map_err(|why| {
+        Failure::usage(format!("ONWARD_LOG: {why}; write a level, or such as warn,onward=debug"))
+    })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NEW | FmtSpan::CLOSE)
@@ -172,6 +174,7 @@ fn start_tracing() {
         .finish();
     // The only subscriber of this process.
     let _ = tracing::subscriber::set_global_default(subscriber).is_ok();
+    Ok(())
 }
 
 /// The bounds to run with: the defaults, or what `ONWARD_LIMITS` overrides, such as

@@ -53,7 +53,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 fn tell(repaired: &Repaired) -> Result<(), Failure> {
     let Repaired { base, saved, saved_until, .. } = repaired;
     let first = base.map_or(Lsn(1), Lsn::next);
-    say(format!("saved: records {first} to {saved}, up to {saved_until}; all else from them"))?;
+    if first <= *saved {
+        say(format!("saved: records {first} to {saved}, up to {saved_until}; all else from them"))?;
+    }
     if let Some(base) = base {
         say(format!("saved: what follows from records 1 to {base}, which are gone themselves"))?;
     }

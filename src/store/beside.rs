@@ -364,6 +364,8 @@ pub(super) fn create(dir: &Path) -> Result<(), Error> {
         Some(_) => return Err(Error::NotADirectory { path: dir.to_owned() }),
         None => {}
     }
+    // A relative path has parents in the directory that we are in.
+    let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
     let mut missing = Vec::new();
     for it in dir.ancestors() {
         if there::is_any(it)? {
@@ -371,7 +373,7 @@ pub(super) fn create(dir: &Path) -> Result<(), Error> {
         }
         missing.push(it);
     }
-    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
     // A new directory is durable once the one that holds it is.
     missing.iter().filter_map(|it| it.parent()).try_for_each(sync)
 }

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::io::Errno;
+
 use super::Shortage;
 use crate::base::{
     InstanceId, Lsn, Malformed, Span, Timestamp, limits::PARTITIONS_MAX, thread::NoThread,
@@ -141,6 +143,41 @@ pub enum Error {
         path: PathBuf,
         /// How many it has.
         count: u16,
+    },
+    /// The customers of one partition are not all of them.
+    #[error(
+        "{} is one partition of {}, which has the others as well; give that one",
+        path.display(),
+        whole.display()
+    )]
+    OnePartition {
+        /// What was given.
+        path: PathBuf,
+        /// What it belongs to.
+        whole: PathBuf,
+    },
+    /// A directory of several has lost one.
+    #[error(
+        "{} is gone, and others of the same directory are there; bring it back, or restore its \
+         backup to there; an empty directory of that name makes the partition anew, without its customers",
+        path.display()
+    )]
+    PartitionGone {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// There are partitions, and nothing says how many there should be.
+    #[error(
+        "{} holds {}, but the file `partitions` is gone; if those are all of them, say how many \
+         they are with --partitions; otherwise bring the others back first",
+        path.display(),
+        found.iter().map(|it| format!("partition-{it}")).collect::<Vec<_>>().join(", ")
+    )]
+    Uncounted {
+        /// Which directory.
+        path: PathBuf,
+        /// The numbers of those that hold data.
+        found: Vec<u16>,
     },
     /// A backup is of one log.
     #[error(
@@ -337,10 +374,16 @@ fn advice(source: &io::Error) -> &'static str {
         (IsADirectory, "check the path: a file belongs there"),
         (AlreadyExists, "move what is there elsewhere, or choose another path"),
         (PermissionDenied, "check its permissions"),
-        (ReadOnlyFilesystem, "choose a place that can be written to"),
+        (
+            ReadOnlyFilesystem,
+            "choose a place that can be written to; `onward doctor` and `onward repair` need none",
+        ),
         (StorageFull, "make room"),
         (QuotaExceeded, "make room"),
     ];
+    if source.raw_os_error() == Some(Errno::MFILE.raw_os_error()) {
+        return "raise the limit of open files (`ulimit -n`)";
+    }
     let fitting = known.iter().find(|(kind, _)| *kind == source.kind());
     fitting.map_or("check its permissions, the free space and the disk", |(_, advice)| advice)
 }

@@ -37,6 +37,7 @@ pub fn open(dir: &Path, asked: Option<u16>) -> Result<u16, Error> {
     if let Some(expected) = asked.filter(|it| !(1..=PARTITIONS_MAX).contains(it)) {
         return Err(Error::PartitionsAsked { asked: expected });
     }
+    check_is_no_partition(dir)?;
     let found = match several(dir)? {
         Some(found) => Some(found),
         None => is_whole(dir)?.then_some(1),
@@ -45,10 +46,55 @@ pub fn open(dir: &Path, asked: Option<u16>) -> Result<u16, Error> {
         (Some(found), expected) if asked.is_some() && found != expected => {
             Err(Error::PartitionCount { found, expected })
         }
-        (Some(found), _) => Ok(found),
-        (None, 1) => Ok(1),
-        (None, count) => create(dir, count).map(|()| count),
+        (Some(found), _) => check_all_there(dir, found).map(|()| found),
+        (None, count) => {
+            check_are_all(dir, count)?;
+            if count > 1 {
+                create(dir, count)?;
+            }
+            Ok(count)
+        }
     }
+}
+
+/// Refuses one partition of a directory in the place of all of them.
+fn check_is_no_partition(dir: &Path) -> Result<(), Error> {
+    let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
+    let Some(whole) = dir.parent() else { return Ok(()) };
+    let count = several(whole)?.unwrap_or(0);
+    if (0..count).any(|it| place(whole, PartitionId(it), count) == dir) {
+        let whole = whole.to_owned();
+        return Err(Error::OnePartition { path: dir, whole });
+    }
+    Ok(())
+}
+
+/// Refuses to make a new one in the place of a partition that was lost: the directories of all were made
+/// before the file that says how many there are.
+fn check_all_there(dir: &Path, count: u16) -> Result<(), Error> {
+    for number in 0..count {
+        let path = place(dir, PartitionId(number), count);
+        if !there::is_dir(&path)? {
+            return Err(Error::PartitionGone { path });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses partitions with data that nobody counts, unless as many are asked for as there are, which
+/// is how several backups become a directory again.
+fn check_are_all(dir: &Path, count: u16) -> Result<(), Error> {
+    let has_data = |number: &u16| is_whole(&place(dir, PartitionId(*number), PARTITIONS_MAX));
+    let mut found = Vec::new();
+    for number in 0..PARTITIONS_MAX {
+        if has_data(&number)? {
+            found.push(number);
+        }
+    }
+    if found.is_empty() || (count > 1 && found.iter().copied().eq(0..count)) {
+        return Ok(());
+    }
+    Err(Error::Uncounted { path: dir.to_owned(), found })
 }
 
 /// Says that whoever wants the data of one partition must name it, where there are several.
@@ -68,6 +114,7 @@ fn create(dir: &Path, count: u16) -> Result<(), Error> {
     file.write_all(format!("{BEFORE}{count}\n").as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(Error::io("write", &unfinished))?;
+    (0..count).try_for_each(|it| beside::create(&place(dir, PartitionId(it), count)))?;
     fs::rename(&unfinished, &path).map_err(Error::io("rename", &unfinished))?;
     beside::sync(dir)
 }
@@ -90,6 +137,46 @@ mod tests {
         for asked in [0, PARTITIONS_MAX + 1] {
             assert!(matches!(open(&data, Some(asked)), Err(Error::PartitionsAsked { .. })));
         }
+    }
+
+    /// As a start of the engine makes it.
+    fn fill(dir: &Path, number: u16) {
+        fs::create_dir_all(place(dir, PartitionId(number), 2)).unwrap();
+        fs::write(place(dir, PartitionId(number), 2).join("db"), "").unwrap();
+    }
+
+    #[test]
+    fn a_partition_that_is_gone_is_not_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(open(dir.path(), Some(2)).unwrap(), 2);
+        fill(dir.path(), 0);
+        assert_eq!(open(dir.path(), None).unwrap(), 2, "killed before the second one was made");
+        fs::remove_dir(place(dir.path(), PartitionId(1), 2)).unwrap();
+        let error = open(dir.path(), None).unwrap_err();
+        assert!(matches!(&error, Error::PartitionGone { path } if path.ends_with("partition-1")));
+    }
+
+    #[test]
+    fn partitions_that_nobody_counts_are_refused_unless_as_many_are_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fill(dir.path(), 0);
+        fill(dir.path(), 1);
+        for asked in [None, Some(1), Some(3)] {
+            let error = open(dir.path(), asked).unwrap_err().to_string();
+            assert!(error.contains("partition-0, partition-1"), "{error}");
+        }
+        assert_eq!(several(dir.path()).unwrap(), None);
+        assert_eq!(open(dir.path(), Some(2)).unwrap(), 2);
+        assert_eq!(open(dir.path(), None).unwrap(), 2);
+    }
+
+    #[test]
+    fn one_partition_is_not_taken_for_all() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(open(dir.path(), Some(2)).unwrap(), 2);
+        let error = open(&dir.path().join("partition-1"), None).unwrap_err();
+        assert!(matches!(&error, Error::OnePartition { whole, .. } if *whole == dir.path()));
+        assert_eq!(open(&dir.path().join("partition-2"), None).unwrap(), 1, "it is none of them");
     }
 
     #[test]

@@ -134,3 +134,28 @@ fn a_directory_of_one_partition_does_not_become_several() {
     end(command.args(["--partitions", "2"])).code(3).says(&["has 1 partitions, not 2"]);
     assert!(!desk.data().join("partitions").exists());
 }
+
+#[test]
+fn partitions_that_were_lost_are_told_and_backups_make_a_directory_again() {
+    let desk = simple();
+    let run = |desk: &Desk| desk.run_command("defs.json", "customers.ndjson", "events.ndjson");
+    let part = |name: &str, number: u16| desk.path(name).join(format!("partition-{number}"));
+    let first = end(run(&desk).args(["--partitions", "2"])).code(0).object();
+    let mut one = onward(&["run", "--data"]);
+    one.arg(part("data", 1)).arg("--definitions").arg(desk.path("defs.json"));
+    end(&mut one).code(3).says(&["is one partition of", "give that one"]);
+    fs::create_dir(desk.path("new")).unwrap();
+    for number in 0..2 {
+        let to = desk.path(&format!("backup-{number}"));
+        end(onward(&["backup", "--data"]).arg(part("data", number)).arg("--to").arg(&to)).code(0);
+        end(onward(&["restore", "--from"]).arg(&to).arg("--data").arg(part("new", number))).code(0);
+    }
+    fs::remove_dir_all(desk.data()).unwrap();
+    fs::rename(desk.path("new"), desk.data()).unwrap();
+    fs::remove_dir_all(desk.path("outbox")).unwrap();
+    run_simple(&desk).code(3).says(&["partition-0, partition-1", "--partitions"]);
+    let summary = end(run(&desk).args(["--partitions", "2"])).code(0).object();
+    assert_eq!(told(&summary), told(&first));
+    fs::remove_dir_all(part("data", 1)).unwrap();
+    run_simple(&desk).code(4).says(&["partition-1 is gone", "backup"]);
+}

@@ -156,3 +156,23 @@ fn customer_events() -> String {
     let event = |number| json!({ "id": format!("x{number}"), "name": "visit", "customer": "c1", "time": "2026-01-01T00:00:00Z" });
     (0..5).map(|number| format!("{}\n", event(number))).collect()
 }
+
+#[test]
+fn a_directory_may_be_named_from_where_one_is() {
+    let desk = simple();
+    for data in ["data", "deep/er", "./dotted"] {
+        let mut command = onward(&["run", "--data", data, "--outbox", "out"]);
+        command.current_dir(desk.path("")).arg("--definitions").arg("defs.json");
+        end(command.args(["--customers", "customers.ndjson"])).code(0);
+        end(onward(&["verify", "--data", data]).current_dir(desk.path(""))).code(0);
+    }
+}
+
+#[test]
+fn what_to_tell_of_is_checked_and_a_slip_silences_no_warning() {
+    let desk = simple();
+    desk.file("events.ndjson", "no event\n");
+    let run = || desk.run_command("defs.json", "customers.ndjson", "events.ndjson");
+    end(run().env("ONWARD_LOG", "wran")).code(1).says(&["events.ndjson:1:"]);
+    end(run().env("ONWARD_LOG", "a=b=c")).code(2).says(&["ONWARD_LOG", "write a level"]);
+}
