@@ -34,6 +34,7 @@ mod throughput;
 mod timers;
 
 use std::{
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
@@ -134,21 +135,30 @@ impl<'a> Place<'a> {
     }
 }
 
-/// A directory of our own, removed when dropped.
+/// What the name of such a directory begins with; a process id follows.
+const SCRATCH: &str = "onward-bench-";
+
+/// A directory of our own, removed when dropped; the next one there removes it where its process was
+/// killed.
 #[derive(Debug)]
 struct Scratch {
     dir: PathBuf,
+    /// On the directory, for as long as we are there.
+    _lock: File,
     store: StoreKind,
     limits: Limits,
 }
 
 impl Scratch {
     fn new(place: Place<'_>) -> Result<Self, Error> {
-        let dir = place.dir.join(format!("onward-bench-{}", std::process::id()));
+        remove_abandoned(place.dir);
+        let dir = place.dir.join(format!("{SCRATCH}{}", std::process::id()));
+        let failed = |source| Error::Directory { path: dir.clone(), source };
         // Fails where it exists: nothing that is not ours is ever removed.
-        std::fs::create_dir(&dir)
-            .map_err(|source| Error::Directory { path: dir.clone(), source })?;
-        Ok(Self { dir, store: place.store, limits: place.limits() })
+        fs::create_dir(&dir).map_err(failed)?;
+        let lock = File::open(&dir).map_err(failed)?;
+        lock.try_lock().map_err(|error| failed(error.into()))?;
+        Ok(Self { dir, _lock: lock, store: place.store, limits: place.limits() })
     }
 
     /// Opens a new directory with the store and the cache that are measured.
@@ -170,9 +180,25 @@ impl Scratch {
     }
 }
 
+/// Removes the directories of benches that were killed: those that nobody has locked.
+fn remove_abandoned(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for path in entries.flatten().map(|it| it.path()) {
+        let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
+        let is_ours = name.strip_prefix(SCRATCH).is_some_and(|it| it.parse::<u32>().is_ok());
+        let is_abandoned =
+            || !path.is_symlink() && File::open(&path).is_ok_and(|dir| dir.try_lock().is_ok());
+        if is_ours && is_abandoned() {
+            tracing::info!(path = %path.display(), "removing what a bench left that was killed");
+            // One that is not ours to remove stays.
+            let _ = fs::remove_dir_all(&path).is_ok();
+        }
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.dir) {
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
             tracing::warn!(path = %self.dir.display(), %error, "cannot remove what was measured in");
         }
     }
@@ -201,4 +227,30 @@ fn seconds_since(began: Timestamp) -> f64 {
 /// How many a second.
 fn rate(count: u64, seconds: f64) -> f64 {
     float(count) / seconds.max(1e-6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_bench_left_is_removed_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let place = |name: &str| parent.path().join(name);
+        for name in ["onward-bench-1", "onward-bench-2", "onward-bench-mine", "elsewhere"] {
+            fs::create_dir(place(name)).unwrap();
+            fs::write(place(name).join("kept"), "").unwrap();
+        }
+        std::os::unix::fs::symlink(place("elsewhere"), place("onward-bench-3")).unwrap();
+        let running = File::open(place("onward-bench-2")).unwrap();
+        running.try_lock().unwrap();
+        drop(Scratch::new(Place::tested(parent.path())).unwrap());
+        let mut left: Vec<_> = fs::read_dir(parent.path())
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["elsewhere", "onward-bench-2", "onward-bench-3", "onward-bench-mine"]);
+        assert!(place("elsewhere/kept").exists() && place("onward-bench-2/kept").exists());
+    }
 }

@@ -182,8 +182,8 @@ struct Partitions {
 
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// Measures below this directory; what it makes there is removed afterwards [default: the
-    /// system's directory for temporary files].
+    /// Measures below this directory; what it makes there is removed afterwards, or by the next bench
+    /// there if it is killed [default: the system's directory for temporary files].
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir(), hide_default_value = true)]
     dir: PathBuf,
     /// Over which store; the floors are measured over the same one.
