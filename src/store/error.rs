@@ -213,7 +213,8 @@ pub enum Error {
     },
     /// Stored bytes are not what was written.
     #[error(
-        "{place} is damaged: {what}; restore a backup, or save what is whole with `onward repair`"
+        "{place} is damaged: {what}; restore a backup, or save what is whole with `onward repair`, \
+         which knows the file of sled only"
     )]
     Damaged {
         /// What is wrong.
