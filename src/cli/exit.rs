@@ -17,7 +17,8 @@ Exit codes:
   1  done, but not all is well: findings, rejected lines, differences
   2  wrong usage
   3  refused: an input cannot be read or must not be taken, the directory is in use, of a newer
-     format, of another instance, kept by another store or not there, or a bench's rate is too high here
+     format, of another instance, kept by another store or not there, or a bench's rate is too
+     high here
   4  a fault: the disk or a channel failed, the disk is full, or what it holds is damaged";
 
 /// Done, but not all is well.

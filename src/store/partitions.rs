@@ -16,8 +16,11 @@ const BYTES_MAX: u64 = 64;
 
 /// Where the data of a partition is in a directory of so many.
 pub fn place(dir: &Path, partition: PartitionId, count: u16) -> PathBuf {
-    let PartitionId(number) = partition;
-    if count == 1 { dir.to_owned() } else { dir.join(format!("partition-{number}")) }
+    if count == 1 { dir.to_owned() } else { one_of_several(dir, partition.0) }
+}
+
+fn one_of_several(dir: &Path, number: u16) -> PathBuf {
+    dir.join(format!("partition-{number}"))
 }
 
 /// How many partitions a directory was created with, if it has several.
@@ -61,12 +64,16 @@ pub fn open(dir: &Path, asked: Option<u16>) -> Result<u16, Error> {
 fn check_is_no_partition(dir: &Path) -> Result<(), Error> {
     let dir = std::path::absolute(dir).map_err(Error::io("find", dir))?;
     let Some(whole) = dir.parent() else { return Ok(()) };
-    let count = several(whole)?.unwrap_or(0);
-    if (0..count).any(|it| place(whole, PartitionId(it), count) == dir) {
-        let whole = whole.to_owned();
-        return Err(Error::OnePartition { path: dir, whole });
+    // What is beside a directory of another name is no matter of ours.
+    let number = (0..PARTITIONS_MAX).find(|it| one_of_several(whole, *it) == dir);
+    let Some(number) = number else { return Ok(()) };
+    match several(whole)? {
+        Some(count) if number < count => {
+            let whole = whole.to_owned();
+            Err(Error::OnePartition { path: dir, whole })
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Refuses to make a new one in the place of a partition that was lost: the directories of all were made
@@ -84,10 +91,9 @@ fn check_all_there(dir: &Path, count: u16) -> Result<(), Error> {
 /// Refuses partitions with data that nobody counts, unless as many are asked for as there are, which
 /// is how several backups become a directory again.
 fn check_are_all(dir: &Path, count: u16) -> Result<(), Error> {
-    let has_data = |number: &u16| is_whole(&place(dir, PartitionId(*number), PARTITIONS_MAX));
     let mut found = Vec::new();
     for number in 0..PARTITIONS_MAX {
-        if has_data(&number)? {
+        if is_whole(&one_of_several(dir, number))? {
             found.push(number);
         }
     }
@@ -114,7 +120,7 @@ fn create(dir: &Path, count: u16) -> Result<(), Error> {
     file.write_all(format!("{BEFORE}{count}\n").as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(Error::io("write", &unfinished))?;
-    (0..count).try_for_each(|it| beside::create(&place(dir, PartitionId(it), count)))?;
+    (0..count).try_for_each(|it| beside::create(&one_of_several(dir, it)))?;
     fs::rename(&unfinished, &path).map_err(Error::io("rename", &unfinished))?;
     beside::sync(dir)
 }
@@ -141,8 +147,8 @@ mod tests {
 
     /// As a start of the engine makes it.
     fn fill(dir: &Path, number: u16) {
-        fs::create_dir_all(place(dir, PartitionId(number), 2)).unwrap();
-        fs::write(place(dir, PartitionId(number), 2).join("db"), "").unwrap();
+        fs::create_dir_all(one_of_several(dir, number)).unwrap();
+        fs::write(one_of_several(dir, number).join("db"), "").unwrap();
     }
 
     #[test]
@@ -151,7 +157,7 @@ mod tests {
         assert_eq!(open(dir.path(), Some(2)).unwrap(), 2);
         fill(dir.path(), 0);
         assert_eq!(open(dir.path(), None).unwrap(), 2, "killed before the second one was made");
-        fs::remove_dir(place(dir.path(), PartitionId(1), 2)).unwrap();
+        fs::remove_dir(one_of_several(dir.path(), 1)).unwrap();
         let error = open(dir.path(), None).unwrap_err();
         assert!(matches!(&error, Error::PartitionGone { path } if path.ends_with("partition-1")));
     }
@@ -177,6 +183,15 @@ mod tests {
         let error = open(&dir.path().join("partition-1"), None).unwrap_err();
         assert!(matches!(&error, Error::OnePartition { whole, .. } if *whole == dir.path()));
         assert_eq!(open(&dir.path().join("partition-2"), None).unwrap(), 1, "it is none of them");
+    }
+
+    #[test]
+    fn what_others_call_partitions_is_no_matter_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(NAME)).unwrap();
+        for data in [NAME, "data"] {
+            assert_eq!(open(&dir.path().join(data), None).unwrap(), 1, "{data}");
+        }
     }
 
     #[test]
